@@ -1,0 +1,78 @@
+"""What a program asks its client to do. A `ticket` names the operation until it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from psbook.core.consistency import Consistency
+from psbook.core.keys import Keys
+
+
+@dataclass(slots=True, eq=False)
+class DoPull:
+    """Read keys of a table."""
+
+    ticket: int
+    table: str
+    keys: Keys
+
+
+@dataclass(slots=True, eq=False)
+class DoPush:
+    """Add a value, sliceable along the keys, to keys of a table."""
+
+    ticket: int
+    table: str
+    keys: Keys
+    value: Any
+
+
+@dataclass(slots=True, eq=False)
+class DoClock:
+    """End an iteration."""
+
+    ticket: int
+
+
+@dataclass(slots=True, eq=False)
+class DoFlush:
+    """Wait until every push so far is acknowledged."""
+
+    ticket: int
+
+
+@dataclass(slots=True, eq=False)
+class DoBarrier:
+    """Wait until every unfinished program of the same role has come here."""
+
+    ticket: int
+
+
+@dataclass(slots=True, eq=False)
+class DoCall:
+    """Run a function on every shard of a table."""
+
+    ticket: int
+    table: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(slots=True, eq=False)
+class DoChangeModel:
+    """Go on with another parameter of the consistency model, on every shard."""
+
+    ticket: int
+    model: Consistency
+
+
+@dataclass(slots=True, eq=False)
+class DoFinish:
+    """Leave the run, behind everything that was pushed."""
+
+    ticket: int
+
+
+Command: TypeAlias = DoPull | DoPush | DoClock | DoFlush | DoBarrier | DoCall | DoChangeModel | DoFinish

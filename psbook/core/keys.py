@@ -1,0 +1,179 @@
+"""Keys of a table and how they are cut along the borders of the shards (semantics.md B1-B2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from psbook.errors import InvalidJob, InvalidKeys
+
+
+class KeyRange(NamedTuple):
+    """A half-open range of keys ``[start, stop)``.
+
+    >>> KeyRange(2, 7).size
+    5
+    """
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Number of keys in the range."""
+        return self.stop - self.start
+
+
+KeyArray: TypeAlias = npt.NDArray[np.int64]
+Keys: TypeAlias = KeyRange | KeyArray
+"""A range, or a sorted array of unique keys."""
+
+
+def count(keys: Keys) -> int:
+    """Number of keys.
+
+    >>> count(KeyRange(2, 7)), count(np.array([1, 5]))
+    (5, 2)
+    """
+    return keys.stop - keys.start if isinstance(keys, KeyRange) else len(keys)
+
+
+def span(keys: Keys) -> KeyRange:
+    """Return the smallest range that holds all keys.
+
+    >>> span(np.array([3, 9]))
+    KeyRange(start=3, stop=10)
+    """
+    if isinstance(keys, KeyRange):
+        return keys
+    return KeyRange(int(keys[0]), int(keys[-1]) + 1) if len(keys) else KeyRange(0, 0)
+
+
+def key_bytes(keys: Keys) -> int:
+    """Bytes that the keys take in a message: 16 for a range, 8 a key for a list.
+
+    >>> key_bytes(KeyRange(0, 1000)), key_bytes(np.array([1, 5]))
+    (16, 16)
+    """
+    return 16 if isinstance(keys, KeyRange) else 8 * len(keys)
+
+
+def check_keys(keys: object, size: int, table: str = "table") -> Keys:
+    """Return `keys` as a `KeyRange` or a sorted unique ``int64`` array within ``[0, size)``.
+
+    Parameters
+    ----------
+    keys
+        ``None`` (the whole table), a `KeyRange`, a ``slice`` of step 1, or a sequence of integers.
+    size
+        Number of keys of the table.
+    table
+        Name used in errors.
+
+    Raises
+    ------
+    InvalidKeys
+        If keys are not integers, not sorted, repeated, or outside the table.
+
+    Examples
+    --------
+    >>> check_keys(slice(2, 5), 10)
+    KeyRange(start=2, stop=5)
+    >>> check_keys([1, 4], 10)
+    array([1, 4])
+    """
+    if keys is None:
+        return KeyRange(0, size)
+    if isinstance(keys, slice):
+        if keys.step not in (None, 1):
+            raise InvalidKeys(f"table {table!r}: a slice of step {keys.step}; required: step 1. Pass an array.")
+        keys = KeyRange(0 if keys.start is None else keys.start, size if keys.stop is None else keys.stop)
+    if isinstance(keys, KeyRange):
+        if not 0 <= keys.start <= keys.stop <= size:
+            raise InvalidKeys(f"table {table!r}: range {keys.start}:{keys.stop}; required: within 0:{size}.")
+        return keys
+    array = np.asarray(keys)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InvalidKeys(
+            f"table {table!r}: keys of dtype {array.dtype} and {array.ndim} dimensions; "
+            "required: a one-dimensional array of integers."
+        )
+    array = array.astype(np.int64, copy=False)
+    if array.size == 0:
+        return array
+    steps = np.diff(array)
+    if (steps <= 0).any():
+        at = int(np.argmax(steps <= 0))
+        what = "repeated" if steps[at] == 0 else "not sorted"
+        raise InvalidKeys(
+            f"table {table!r}: keys are {what} at position {at + 1} ({array[at]} then {array[at + 1]}); "
+            "required: strictly increasing. Use np.unique(keys)."
+        )
+    if array[0] < 0 or array[-1] >= size:
+        wrong = array[0] if array[0] < 0 else array[-1]
+        raise InvalidKeys(f"table {table!r}: key {wrong}; required: 0 <= key < {size}.")
+    return array
+
+
+class Slice(NamedTuple):
+    """The part of a request that one shard serves: its keys, and their positions in the request."""
+
+    shard: int
+    keys: Keys
+    start: int
+    stop: int
+
+
+class RangePartition:
+    """Cut ``[0, size)`` into nearly equal contiguous ranges, one a shard.
+
+    Parameters
+    ----------
+    size
+        Number of keys.
+    shards
+        Number of shards, ``1 <= shards <= size``.
+
+    Raises
+    ------
+    InvalidJob
+        If there are more shards than keys.
+
+    Examples
+    --------
+    >>> partition = RangePartition(10, 3)
+    >>> [tuple(partition.range(s)) for s in range(3)]
+    [(0, 3), (3, 6), (6, 10)]
+    >>> [(s.shard, s.keys.tolist()) for s in partition.split(np.array([1, 4, 5]))]
+    [(0, [1]), (1, [4, 5])]
+    """
+
+    __slots__ = ("_ranges", "borders", "shards", "size")
+
+    def __init__(self, size: int, shards: int) -> None:
+        if not 1 <= shards <= size:
+            raise InvalidJob(f"{shards} servers for {size} keys; required: 1 <= servers <= keys.")
+        self.size = size
+        self.shards = shards
+        self.borders = np.array([shard * size // shards for shard in range(shards + 1)], dtype=np.int64)
+        self._ranges = [KeyRange(int(a), int(b)) for a, b in zip(self.borders, self.borders[1:], strict=False)]
+
+    def range(self, shard: int) -> KeyRange:
+        """Return the keys of one shard."""
+        return self._ranges[shard]
+
+    def split(self, keys: Keys) -> Iterator[Slice]:
+        """Yield the non-empty slices of a request, by shard."""
+        if isinstance(keys, KeyRange):
+            for shard, owned in enumerate(self._ranges):
+                start, stop = max(keys.start, owned.start), min(keys.stop, owned.stop)
+                if start < stop:
+                    yield Slice(shard, KeyRange(start, stop), start - keys.start, stop - keys.start)
+            return
+        cuts = np.searchsorted(keys, self.borders).tolist()
+        for shard, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+            if start < stop:
+                yield Slice(shard, keys[start:stop], start, stop)

@@ -1,0 +1,75 @@
+"""Every error psbook raises by name.
+
+Each message says what was found, what is required and what to do. All derive from `PsbookError`; those
+that mean "the input was wrong" are also `ValueError`, so that ordinary handlers catch them.
+"""
+
+from __future__ import annotations
+
+
+class PsbookError(Exception):
+    """Base of all errors raised by psbook."""
+
+
+class InvalidJob(PsbookError, ValueError):
+    """A job, table, law or cluster description that cannot be run as written."""
+
+
+class UnknownTable(InvalidJob):
+    """A program names a table that the job does not have."""
+
+
+class InvalidKeys(InvalidJob):
+    """Keys that are unsorted, repeated, not integers or outside the table."""
+
+
+class ShapeMismatch(InvalidJob):
+    """A pushed value whose shape or dtype is not the table's."""
+
+
+class NonFinite(PsbookError, ArithmeticError):
+    """A worker pushed NaN or infinity; the message names worker, table and clock."""
+
+
+class NotAwaited(PsbookError, TypeError):
+    """The result of a worker operation was used, or dropped, without ``await``."""
+
+
+class ForeignAwaitable(PsbookError, TypeError):
+    """A program awaited something that is not one of psbook's own awaitables."""
+
+
+class ProgramError(PsbookError, RuntimeError):
+    """A worker program raised; the original exception is the ``__cause__``."""
+
+
+class UpdateError(PsbookError, RuntimeError):
+    """An update or server-side function raised; the original exception is the ``__cause__``."""
+
+
+class Deadlock(PsbookError, RuntimeError):
+    """Nothing can happen any more, yet some programs still wait; the message says who waits for what."""
+
+
+class NodeFailure(PsbookError, RuntimeError):
+    """A process that the run depends on was lost; the message says which, since when, and what it means."""
+
+
+class Stopped(PsbookError, RuntimeError):
+    """The run was stopped from outside before it finished."""
+
+
+class ClusterError(PsbookError, RuntimeError):
+    """The cluster cannot be reached or cannot run psbook."""
+
+
+class Unsupported(PsbookError, ValueError):
+    """An option that this backend cannot honour."""
+
+
+class DataError(PsbookError, ValueError):
+    """A data or trace file that is missing, empty or malformed; the message gives file and line."""
+
+
+class ProtocolError(PsbookError, AssertionError):
+    """An invariant of the protocol does not hold: a bug in psbook, never in a program."""
