@@ -1,0 +1,199 @@
+"""The controller of a run, in the scheduler's process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from psbook.cluster.plane import Plane
+from psbook.cluster.spec import Beat, Begin, Halt, Spec, Trouble
+from psbook.cluster.timing import boot_id
+from psbook.core.actions import Action, End, Send
+from psbook.core.controller import Controller
+from psbook.core.messages import CONTROLLER, Start
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
+
+LEASE_MARGIN = 1.2
+"""A process is lost this many leases after its last sign of life; beats come every fifth of a lease."""
+
+
+class ControllerPlugin(SchedulerPlugin):
+    """Holds the core's controller, hears of lost processes, and answers the client.
+
+    Parameters
+    ----------
+    spec
+        The run.
+    client
+        Id of the Dask client that runs it: when it disconnects, the run is over.
+    """
+
+    idempotent = True
+
+    def __init__(self, spec: Spec, client: str) -> None:
+        self.spec = spec
+        self.client = client
+        self.name = spec.name
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Open the plane and the control handler; called by Dask when the plugin is registered."""
+        self.scheduler = scheduler
+        self.core = Controller(self.spec.layout)
+        self.state = "starting"
+        self.trouble: Trouble | None = None
+        self.clocks: dict[str, int] = {}
+        self._changed = asyncio.Event()
+        self._beats: dict[str, float] = {}
+        self._gone: set[str] = set()
+        self._control_actions: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
+            "ping": self._ping,
+            "hello": self._hello,
+            "status": self._status,
+            "stop": self._stop,
+            "close": self._close_run,
+        }
+        self.plane = Plane(scheduler, self.spec.channel, self.spec.routes, self._receive, self._broken)
+        scheduler.handlers[self.name] = self._control
+        self._timer = asyncio.create_task(self._watch_leases())
+
+    # What processes and the client ask for
+
+    async def _control(self, action: str, **arguments: Any) -> Any:
+        return await self._control_actions[action](**arguments)
+
+    async def _ping(self) -> float:
+        return time.monotonic()
+
+    async def _hello(self, address: str, process: str) -> dict[str, Any]:
+        self._beats[process] = time.monotonic()
+        logger.info("psbook run %s: %s at %s says hello", self.spec.run, process, address)
+        return {"boot": boot_id(), "state": self.state}
+
+    async def _status(self, wait: float) -> dict[str, Any]:
+        """Answer when the state changes, or after `wait` seconds."""
+        if self.state != "ended":
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait)
+        self._changed.clear()
+        why = self.trouble
+        return {
+            "state": self.state,
+            "clocks": self.clocks,
+            "trouble": why and (why.kind, why.detail, why.error),
+            "gone": list(self._gone),
+            "absent": sorted(self.core.absent),
+        }
+
+    async def _stop(self, why: str) -> None:
+        self._end(Trouble("Stopped", CONTROLLER, why))
+
+    async def _close_run(self) -> None:
+        """Take everything of the run off the cluster; processes that hang are not waited for."""
+        self._end(None)
+        self._timer.cancel()
+        self.scheduler.worker_plugins.pop(self.name, None)
+        live = [address for address in self.scheduler.workers if address not in self._gone]
+        remove = {"op": "plugin-remove", "name": self.name}
+        removing = self.scheduler.broadcast(msg=remove, workers=live, on_error="ignore")
+        try:
+            await asyncio.wait_for(removing, 5.0)
+        except TimeoutError:
+            logger.warning("psbook run %s: not every process let go of its shards in 5 s", self.spec.run)
+        await self.plane.close()
+        self.scheduler.handlers.pop(self.name, None)
+        self.scheduler.plugins.pop(self.name, None)
+
+    # What the plane brings
+
+    def _receive(self, source: str, destination: str, message: Any) -> None:
+        try:
+            if isinstance(message, Beat):
+                self._beats[message.process] = time.monotonic()
+                self.clocks.update(message.clocks)
+            elif isinstance(message, Trouble):
+                self._end(message)
+            else:
+                self._carry_out(self.core.handle(message, time.monotonic()))
+        except Exception as error:
+            logger.exception("psbook run %s: the controller failed", self.spec.run)
+            self._end(Trouble("ProtocolError", CONTROLLER, f"the controller raised {error!r}"))
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                if isinstance(action.message, Start) and self.state == "starting":
+                    self._begin()
+                self.plane.send(CONTROLLER, action.to, action.message)
+            elif isinstance(action, End):
+                self._end(Trouble("NodeFailure", CONTROLLER, action.failure) if action.failure else None)
+
+    def _begin(self) -> None:
+        self.state = "running"
+        self._changed.set()
+        zero = time.monotonic()
+        for process in self.spec.processes.values():
+            self.plane.send(CONTROLLER, process, Begin(zero))
+
+    def _end(self, trouble: Trouble | None) -> None:
+        if self.state == "ended":
+            return
+        self.state, self.trouble = "ended", trouble
+        self._changed.set()
+        for process in self.spec.processes.values():
+            self.plane.send(CONTROLLER, process, Halt(trouble.detail if trouble else "finished"))
+
+    # Who is lost
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """Dask lost a worker: the run cannot go on without its nodes."""
+        self._lost(worker, "its process left the Dask cluster")
+
+    def remove_client(self, scheduler: Scheduler, client: str) -> None:
+        """Nobody waits for the run any more."""
+        if client == self.client:
+            asyncio.create_task(self._close_run())  # noqa: RUF006  # ends itself, nothing may cancel it
+
+    async def close(self) -> None:
+        """The scheduler closes."""
+        self._timer.cancel()
+
+    def _broken(self, address: str, why: BaseException) -> None:
+        self._lost(address, f"the connection to it broke ({why})")
+
+    def _lost(self, address: str, why: str) -> None:
+        nodes = self.spec.nodes_of(address)
+        self._gone.add(address)
+        if not nodes or self.state == "ended":
+            return
+        self._end(
+            Trouble(
+                "NodeFailure",
+                nodes[0],
+                f"{', '.join(nodes)} at {address} lost: {why}. The run cannot go on without "
+                f"{'them' if len(nodes) > 1 else 'it'}; start it again, on the workers that are left.",
+            )
+        )
+
+    async def _watch_leases(self) -> None:
+        pause = self.spec.lease / 5
+        woken = time.monotonic()
+        while self.state != "ended":
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            late, woken = now - woken - pause, now
+            if late > pause:
+                # This loop itself stood still, and the beats of that time are not read yet.
+                self._beats = dict.fromkeys(self._beats, now)
+            for process, beat in list(self._beats.items()):
+                if now - beat > LEASE_MARGIN * self.spec.lease:
+                    self._lost(self.spec.routes[process], f"no sign of life for {now - beat:.1f} s")

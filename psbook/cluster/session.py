@@ -1,0 +1,176 @@
+"""A run as the client sees it: open, submit, watch, collect, close."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from distributed import Client, Future
+
+from psbook.cluster.controller_plugin import ControllerPlugin
+from psbook.cluster.failures import named
+from psbook.cluster.process_plugin import Node, ProcessPlugin
+from psbook.cluster.spec import Spec
+from psbook.errors import ClusterError, NodeFailure, ProgramError, PsbookError
+
+POLL_SECONDS = 0.25
+"""The controller answers the client at least this often."""
+
+START_SECONDS = 120.0
+"""Programs that have not begun by then have no thread to run in."""
+
+HALT_SECONDS = 1.0
+"""How long programs may take to end once the run is over."""
+
+COLLECT_SECONDS = 60.0
+"""How long a process may take to send home what it holds."""
+
+
+class Session:
+    """One run on a cluster.
+
+    Parameters
+    ----------
+    client
+        A synchronous Dask client.
+    spec
+        The run.
+    make_server
+        Makes a shard in the process where it lives; must be picklable.
+
+    Raises
+    ------
+    ClusterError
+        If the plugins cannot be set up, or programs do not start.
+    NodeFailure
+        If a process, or the scheduler, is lost.
+    """
+
+    def __init__(self, client: Client, spec: Spec, make_server: Callable[[str, ProcessPlugin], Node]) -> None:
+        self.client = client
+        self.spec = spec
+        self.gone: set[str] = set()
+        self._make_server = make_server
+        self._scheduler: Any = client.scheduler
+        self._tasks: dict[str, Future[Any]] = {}
+
+    def open(self) -> None:
+        """Put the controller on the scheduler and the shards into their processes."""
+        try:
+            self.client.register_plugin(ControllerPlugin(self.spec, self.client.id))
+            self.client.register_plugin(ProcessPlugin(self.spec, self._make_server))
+        except Exception as error:
+            raise ClusterError(
+                f"the cluster did not take up psbook ({type(error).__name__}: {error}); required: tables, "
+                "update functions and psbook itself importable on every worker."
+            ) from error
+
+    def submit(self, node: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a program as a Dask task, in the process where its node is placed."""
+        self._tasks[node] = self.client.submit(
+            function,
+            self.spec.name,
+            node,
+            *arguments,
+            key=f"{self.spec.name}-{node}",
+            workers=[self.spec.routes[node]],
+            allow_other_workers=False,
+            pure=False,
+            retries=0,
+        )
+
+    def watch(self, report: Callable[[Mapping[str, int]], None] = lambda clocks: None) -> PsbookError | None:
+        """Wait for the end of the run; return why it failed, if it did.
+
+        `report` is called a few times a second with the clock of each program.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            status = self._status()
+            report(status["clocks"])
+            self.gone = set(status["gone"])
+            if status["state"] == "ended":
+                trouble = status["trouble"]
+                return named(*trouble) if trouble else None
+            failed = self._failed_task()
+            if failed is not None:
+                return failed
+            if status["state"] == "starting" and time.monotonic() > deadline:
+                return _not_started(status["absent"])
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            answer = self._ask("status", timeout=self.spec.lease + POLL_SECONDS, wait=POLL_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise NodeFailure(
+                f"the Dask scheduler of {self.client!r} lost ({error!r}); the run and its tables are gone "
+                "with it. Start the cluster and the run again."
+            ) from error
+        if answer is None:
+            raise NodeFailure("the run was closed by somebody else; required: one session for each run.")
+        status: dict[str, Any] = answer
+        return status
+
+    def _failed_task(self) -> PsbookError | None:
+        """Return the error of a program that could not even begin: its task failed inside Dask."""
+        for node, task in self._tasks.items():
+            if task.status == "error":
+                cause = task.exception()
+                error = ProgramError(f"{node} did not run: {type(cause).__name__}: {cause}")
+                error.__cause__ = cause
+                return error
+            if task.status in ("cancelled", "lost"):
+                return NodeFailure(f"{node}'s task was {task.status} by Dask; the run cannot go on without.")
+        return None
+
+    def stop(self, why: str) -> None:
+        """End the run from outside; `watch` returns within a second."""
+        self._ask("stop", why=why)
+
+    def halt(self) -> None:
+        """Give programs `HALT_SECONDS` to end."""
+        waiting = [task for node, task in self._tasks.items() if self.spec.routes[node] not in self.gone]
+        deadline = time.monotonic() + HALT_SECONDS
+        while time.monotonic() < deadline and not all(task.done() for task in waiting):
+            time.sleep(0.005)
+
+    def collect(self) -> dict[str, dict[str, Any]]:
+        """Return what each process sends home, by address; processes that are lost send nothing."""
+        addresses = [address for address in self.spec.processes if address not in self.gone]
+        answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, addresses)
+        return answers
+
+    async def _collect(self, addresses: Sequence[str]) -> dict[str, Any]:
+        # By way of the scheduler: a client need not reach the workers, on Kubernetes it often cannot.
+        async def one(address: str) -> Any:
+            message = {"op": self.spec.name, "action": "collect"}
+            return await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), COLLECT_SECONDS)
+
+        found = await asyncio.gather(*map(one, addresses), return_exceptions=True)
+        return {a: home for a, home in zip(addresses, found, strict=True) if isinstance(home, dict)}
+
+    def close(self) -> None:
+        """Leave the cluster as it was; safe to call at any time."""
+        try:
+            self._ask("stop", why="the run was closed")
+            self.halt()
+            self.client.cancel(list(self._tasks.values()), force=True)
+            self._ask("close", timeout=10.0)
+        except (OSError, TimeoutError):
+            pass  # the scheduler is gone, and all of the run with it
+        self._tasks.clear()
+
+    def _ask(self, action: str, timeout: float = 10.0, **arguments: Any) -> Any:
+        async def ask() -> Any:
+            return await getattr(self._scheduler, self.spec.name)(action=action, **arguments)
+
+        return self.client.sync(ask, callback_timeout=timeout)
+
+
+def _not_started(absent: Sequence[str]) -> ClusterError:
+    return ClusterError(
+        f"{', '.join(absent)} did not start within {START_SECONDS:.0f} s; required: a free thread for each "
+        "program at its start. Wait for other tasks of the cluster, or give its workers more threads."
+    )

@@ -1,0 +1,95 @@
+"""What every process of a run must know, and the few messages between processes instead of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psbook.cluster import codec
+from psbook.core.messages import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One run on a Dask cluster.
+
+    Attributes
+    ----------
+    run : str
+        Unique name; plugins and handlers of the run carry it, so that runs do not meet.
+    version : str
+        Version of psbook at the client; every process must have the same.
+    layout : Layout
+        Who takes part.
+    routes : mapping
+        Dask address of the process of each node; processes are nodes too, see `process_node`.
+    lease : float
+        Seconds without a sign of life after which a process is taken for lost.
+    level : str
+        Level of the trace.
+    """
+
+    run: str
+    version: str
+    layout: Layout
+    routes: Mapping[str, str]
+    lease: float = 10.0
+    level: str = "full"
+
+    @property
+    def name(self) -> str:
+        """Name of both plugins of the run, and of its control handlers."""
+        return f"psbook-{self.run}"
+
+    @property
+    def channel(self) -> str:
+        """Name of the run's handler for streams of messages."""
+        return f"psbook-{self.run}-stream"
+
+    @property
+    def processes(self) -> dict[str, str]:
+        """Process node of each address that takes part."""
+        return {address: node for node, address in self.routes.items() if node.startswith("process-")}
+
+    def nodes_of(self, address: str) -> list[str]:
+        """Return the programs and servers of one process."""
+        ours = [*self.layout.programs, *self.layout.servers]
+        return [node for node in ours if self.routes[node] == address]
+
+
+@dataclass(slots=True, eq=False)
+class Begin:
+    """Time 0 of the run is `zero`, in seconds of the controller's monotonic clock."""
+
+    zero: float
+
+
+@dataclass(slots=True, eq=False)
+class Halt:
+    """End the programs; the run is over."""
+
+    why: str
+
+
+@dataclass(slots=True, eq=False)
+class Beat:
+    """A process lives; its programs are at these clocks."""
+
+    process: str
+    clocks: dict[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class Trouble:
+    """Something raised: `kind` is the name of the psbook error it is to become at the caller.
+
+    `error` is Dask's packed form of the exception and its traceback.
+    """
+
+    kind: str
+    node: str
+    detail: str
+    error: bytes = b""
+
+
+codec.register(Begin, Halt, Beat, Trouble)
