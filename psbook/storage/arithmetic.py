@@ -59,6 +59,11 @@ class Arithmetic:
     def apply(self, value: Values, state: State, grad: Values) -> tuple[Values, State]:
         """Return new rows and their new state; shapes and dtypes are those of the old."""
         if not self._padded:
+            grad = grad.view()
+            for rows in (value, grad, *state.values()):
+                rows.flags.writeable = (
+                    False  # an update function that is not pure fails loudly, and everywhere
+                )
             return checked(self._update, value, state, self._apply(np, value, state, grad))
         n = len(value)
         value, grad, state = self._pad(value), self._pad(grad), {k: self._pad(v) for k, v in state.items()}

@@ -50,11 +50,10 @@ class DeviceRows:
         """Apply one update to some rows."""
         whole, some, _ = self._compiled
         if isinstance(keys, KeyRange) and keys == self.keys:
-            # A copy, because JAX may adopt the memory of an array that its owner changes later.
-            result = whole(self.values, self.state, np.array(grad))
+            result = whole(self.values, self.state, grad)
         else:
             at = self._places(keys)
-            result = some(self.values, self.state, at, np.array(padded(grad, len(at))))
+            result = some(self.values, self.state, at, padded(grad, len(at)))
         self.values, self.state = self._jax.block_until_ready(result)
 
     def put(self, keys: Keys, value: Values, state: State | None = None) -> None:

@@ -22,7 +22,7 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optax(Update):
     """w ← w + u where (u, state) is what an optax transformation makes of the gradient, row by row.
 
@@ -76,6 +76,9 @@ class Optax(Update):
                 "that treats every "
                 f"row by itself, since the table is cut into shards. Remedy: {'; '.join(remedies)}."
             )
+
+    def __repr__(self) -> str:
+        return f"Optax({', '.join(_name(part) for part in _parts(self.transformation))})"
 
     def init(self, xp: Any, value: Array) -> State:
         """Return the transformation's state of every row, named by the path in optax's own state."""

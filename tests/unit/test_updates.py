@@ -291,6 +291,10 @@ def test_optax_that_needs_the_whole_vector_is_refused_by_name(transformation, na
         Optax(transformation)
 
 
+def test_optax_is_named_by_its_parts_so_that_records_are_equal_in_every_process():
+    assert repr(Optax(optax.adam(0.05))) == "Optax(scale_by_adam, scale)"
+
+
 def test_optax_refuses_what_it_cannot_run():
     with pytest.raises(InvalidJob, match="Call the optax function"):
         Optax(optax.adam)
