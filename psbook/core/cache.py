@@ -25,25 +25,37 @@ class Cache:
 
     A reply holds every push that the worker sent before the pull (FIFO), and none sent after it: those are
     kept and re-applied, each exactly once. A table that is not additive gives its copy up instead.
+    At most `MOST` own pushes are kept a copy; a worker that writes more without reading loses it.
     """
+
+    MOST = 64
 
     def __init__(self) -> None:
         self._copies: dict[tuple[str, int], Copy] = {}
         self._since: dict[tuple[str, int], list[Push]] = {}
 
-    def keep(self, reply: PullReply) -> None:
+    def expect(self, table: str, shard: int) -> None:
+        """Note that a pull was sent: own pushes from here on are not in its reply."""
+        self._since.setdefault((table, shard), [])
+
+    def keep(self, reply: PullReply, additive: bool) -> None:
         """Take over a reply; forget the pushes that it contains."""
         place = reply.table, reply.id.shard
-        own = [push for push in self._since.get(place, ()) if push.id.sequence > reply.id.sequence]
+        own = [push for push in self._since.pop(place, ()) if push.id.sequence > reply.id.sequence]
+        if own and not additive:
+            self._copies.pop(place, None)
+            return
         self._since[place] = own
         self._copies[place] = Copy(reply, own)
 
     def wrote(self, push: Push, additive: bool) -> None:
         """Note an own push: re-applied to the copy if the table is additive, else the copy is dropped."""
         place = push.table, push.id.shard
-        if additive:
-            self._since.setdefault(place, []).append(push)
-        else:
+        since = self._since.get(place)
+        if since is None:
+            return
+        since.append(push)
+        if not additive or len(since) > self.MOST:
             self._copies.pop(place, None)
 
     def find(self, table: str, shard: int, keys: Keys, start: int, stop: int) -> Part | None:

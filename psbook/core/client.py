@@ -146,6 +146,7 @@ class Client:
                 if part and self.model.may_reuse(self.clock, part.reply.row_clock):
                     pending.parts[shard] = part
                     continue
+                self._cache.expect(command.table, shard)
             pull = Pull(self._next_id(command.table, shard), command.table, keys, self.clock, now)
             pending.parts[shard] = (start, stop)
             pending.missing += 1
@@ -164,7 +165,7 @@ class Client:
         shard = reply.id.shard
         start, stop = pending.parts[shard]
         if self._specs[reply.table].cache:
-            self._cache.keep(reply)
+            self._cache.keep(reply, self._specs[reply.table].additive)
         pending.parts[shard] = Part(start, stop, reply)
         pending.missing -= 1
         return [] if pending.missing else self._complete(pending, list(pending.parts.values()), reply)
