@@ -79,6 +79,7 @@ def jupyterlab(home: Path, seconds: float = 60.0) -> Iterator[Lab]:
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "IPYTHONDIR": str(home / "ipython"),
     }
+    environment.pop("MPLBACKEND", None)  # the tests' own choice; a reader's plots are inline
     log = home / "jupyterlab.log"
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=environment, cwd=home, stdout=output, stderr=subprocess.STDOUT)

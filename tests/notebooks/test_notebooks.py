@@ -50,7 +50,8 @@ def test_names_the_kernel_that_every_installation_has(path: Path) -> None:
 @pytest.mark.notebook
 @pytest.mark.timeout(SECONDS)
 @every_notebook
-def test_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
+def test_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the tests' own choice; a reader's plots are inline
     notebook = read(path)
     # Elsewhere than beside its file: a notebook of the book needs the package and nothing else.
     NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(tmp_path)}}).execute()
