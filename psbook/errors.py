@@ -6,9 +6,19 @@ that mean "the input was wrong" are also `ValueError`, so that ordinary handlers
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PsbookError(Exception):
-    """Base of all errors raised by psbook."""
+    """Base of all errors raised by psbook.
+
+    Attributes
+    ----------
+    trace
+        The record of the run that it ended, up to there; ``None`` if there was no run.
+    """
+
+    trace: Any = None
 
 
 class InvalidJob(PsbookError, ValueError):

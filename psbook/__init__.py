@@ -1,0 +1,113 @@
+"""psbook: parameter servers to learn from, to study and to run.
+
+A worker program is written once and runs on a `Simulator`, in simulated time, or on a `Dask` cluster. Either
+run leaves a trace, and everything that is shown or concluded is made from traces.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from psbook.assembly import SparseRows
+from psbook.collectives import all_reduce, broadcast, tree_aggregate
+from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Consistency, Serial, parse_model
+from psbook.core.keys import KeyRange
+from psbook.errors import PsbookError
+from psbook.initial import Normal
+from psbook.job import Job, Role
+from psbook.laws import (
+    Constant,
+    Empirical,
+    Exponential,
+    Gamma,
+    Law,
+    LogNormal,
+    Measured,
+    Pareto,
+    Recorded,
+    ShiftedExponential,
+    Uniform,
+)
+from psbook.loop import Loop
+from psbook.operation import gather
+from psbook.run import Handle, Run
+from psbook.storage import NewValues
+from psbook.table import Table
+from psbook.trace import Trace
+from psbook.updates import SGD, Adagrad, Adam, Add, Assign, FTRLProximal, Momentum, Optax, Update
+from psbook.worker import Worker
+
+if TYPE_CHECKING:
+    from psbook.cluster import Dask
+    from psbook.experiments import Comparison, check_determinism, compare
+    from psbook.simulator import Network, Simulator
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Simulator": "psbook.simulator",
+    "Network": "psbook.simulator",
+    "Dask": "psbook.cluster",
+    "compare": "psbook.experiments",
+    "Comparison": "psbook.experiments",
+    "check_determinism": "psbook.experiments",
+}
+
+__all__ = [
+    "ASP",
+    "BSP",
+    "SGD",
+    "SSP",
+    "Adagrad",
+    "Adam",
+    "Add",
+    "Assign",
+    "BoundedDelay",
+    "Comparison",
+    "Consistency",
+    "Constant",
+    "Dask",
+    "Empirical",
+    "Exponential",
+    "FTRLProximal",
+    "Gamma",
+    "Handle",
+    "Job",
+    "KeyRange",
+    "Law",
+    "LogNormal",
+    "Loop",
+    "Measured",
+    "Momentum",
+    "Network",
+    "NewValues",
+    "Normal",
+    "Optax",
+    "Pareto",
+    "PsbookError",
+    "Recorded",
+    "Role",
+    "Run",
+    "Serial",
+    "ShiftedExponential",
+    "Simulator",
+    "SparseRows",
+    "Table",
+    "Trace",
+    "Uniform",
+    "Update",
+    "Worker",
+    "all_reduce",
+    "broadcast",
+    "check_determinism",
+    "compare",
+    "gather",
+    "parse_model",
+    "tree_aggregate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import backends and experiments when they are first asked for, so that ``import psbook`` is quick."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'psbook' has no attribute {name!r}")

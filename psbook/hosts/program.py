@@ -1,0 +1,288 @@
+"""Drives one program: its coroutine, its client, its mailbox, its booked time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from psbook.core.actions import Action, Complete, Deliver, Part, Send
+from psbook.core.client import Client
+from psbook.core.commands import Command, DoClock, DoFinish
+from psbook.core.messages import Message, Parcel, size
+from psbook.errors import ForeignAwaitable, NotAwaited, ProgramError, ProtocolError, PsbookError
+from psbook.hosts.booking import Booking
+from psbook.hosts.driver import Driver, Outcome
+from psbook.hosts.mailbox import Mailbox, Wanted
+from psbook.operation import Operation
+from psbook.trace import Recorder
+
+if TYPE_CHECKING:
+    from psbook.worker import Worker
+
+MUST_AWAIT = ("clock", "compute", "barrier", "flush", "sleeping", "receiving")
+"""Kinds of operation that mean nothing unless they are awaited before the next clock."""
+
+
+class ProgramHost:
+    """One program between its coroutine and its client; every method runs on one thread.
+
+    Parameters
+    ----------
+    client
+        The program's state machine.
+    program
+        ``async def`` function of one `Worker`.
+    driver
+        The backend.
+    recorder
+        Takes the rows of the trace.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        program: Callable[[Worker], Coroutine[Any, Any, Any]],
+        make_worker: Callable[[ProgramHost], Worker],
+        driver: Driver,
+        recorder: Recorder,
+    ) -> None:
+        self.client = client
+        self.node = client.node
+        self.driver = driver
+        self.recorder = recorder
+        self.booking = Booking(recorder, self.node)
+        self.result: Any = None
+        self.finished = False
+        self._program = program
+        self._make_worker = make_worker
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._operations: dict[int, Operation[Any]] = {}
+        self._ticket = 0
+        self._unchecked: list[Operation[Any]] = []
+        self._waiting: Operation[Any] | None = None
+        self._since = 0.0
+        self._mailbox = Mailbox()
+        self._parcels = 0
+        self._full = recorder.wants("send")
+
+    @property
+    def clock(self) -> int:
+        """Number of ``clock()`` calls the program has made."""
+        return self.client.clock
+
+    @property
+    def waits_for(self) -> str:
+        """What the program waits for, in words; empty if it does not."""
+        return "" if self._waiting is None else self._waiting.label
+
+    def start(self) -> None:
+        """Say hello to the controller."""
+        self._perform(self.client.hello())
+
+    def receive(self, source: str, message: Message) -> None:
+        """Take in a message."""
+        now = self.driver.now()
+        if self._full:
+            self._row(now, "receive", source, message)
+        if isinstance(message, Parcel):
+            message.received = now
+            self._mailbox.put(message)
+        else:
+            self._perform(self.client.handle(message, now))
+
+    # What the worker handle asks for
+
+    def submit(self, make: Callable[[int], Command], operation: Operation[Any]) -> None:
+        """Begin an operation through the client."""
+        self._ticket += 1
+        self._operations[self._ticket] = operation
+        self._note(operation)
+        self._perform(self.client.handle(make(self._ticket), self.driver.now()))
+
+    def end_iteration(self, operation: Operation[Any]) -> None:
+        """``clock()``: check what was forgotten, then tell the shards."""
+        self._check_awaited()
+        now = self.driver.now()
+        self.booking.book("compute", now, self.clock, "program")
+        self.submit(DoClock, operation)
+        self.recorder.add(now, self.node, "clock", clock=self.clock)
+
+    def compute(self, function: Callable[[], Any], operation: Operation[Any]) -> None:
+        """Begin a computation."""
+        self._note(operation)
+
+        def done(outcome: Outcome) -> None:
+            operation.compiling = outcome.compiling
+            operation.resolve(outcome.result, outcome.error)
+
+        self.driver.compute(self.client.rank, function, done)
+
+    def sleep(self, seconds: float, operation: Operation[Any]) -> None:
+        """Begin to let time pass."""
+        self._note(operation)
+        self.driver.call_later(seconds, operation.resolve)
+
+    def send(self, destination: int, tag: str, value: Any) -> None:
+        """Send a value to another program."""
+        self._parcels += 1
+        parcel = Parcel(self.client.rank, destination, tag, value, self._parcels, self.driver.now())
+        self._transmit(self.client.layout.programs[destination], parcel)
+
+    def wait_for_parcel(self, wanted: Wanted) -> None:
+        """Begin to receive."""
+        self._note(wanted.operation)
+        self._mailbox.ask(wanted)
+
+    def took(self, parts: list[Part]) -> None:
+        """The program has taken up a pulled value."""
+        self.client.saw(parts)
+
+    # The coroutine
+
+    def _begin(self) -> None:
+        try:
+            coroutine = self._program(self._make_worker(self))
+        except Exception as error:  # whatever a program raises reaches the caller of the run
+            self._fail(error)
+            return
+        if not inspect.iscoroutine(coroutine):
+            self._fail(TypeError(f"the program returned {type(coroutine).__name__}, not a coroutine"))
+            return
+        self._coroutine = coroutine
+        self._step()
+
+    def _step(self) -> None:
+        """Run the program until it waits for something that is not there yet."""
+        coroutine = self._coroutine
+        if coroutine is None:
+            return
+        try:
+            while True:
+                operation = coroutine.send(None)
+                if not isinstance(operation, Operation):
+                    raise self._foreign(operation)
+                if not operation.done:
+                    break
+        except StopIteration as stop:
+            self._returned(stop.value)
+            return
+        except Exception as error:  # whatever a program raises reaches the caller of the run
+            self._fail(error)
+            return
+        self._waiting, self._since = operation, self.driver.now()
+        operation.wake = self._woken
+
+    def _foreign(self, awaited: object) -> ForeignAwaitable:
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None:
+            coroutine.close()
+        return ForeignAwaitable(
+            f"{self.node} awaited {type(awaited).__name__}; required: psbook's awaitables only (worker.pull, "
+            "worker.compute, worker.sleep, ps.gather …), which mean the same on every backend."
+        )
+
+    def _woken(self, operation: Operation[Any]) -> None:
+        if operation is not self._waiting:
+            return
+        self._waiting = None
+        self.booking.waited(operation, self._since, self.driver.now(), self.clock)
+        self._step()
+
+    def _returned(self, result: Any) -> None:
+        self.result = result
+        self._coroutine = None
+        try:
+            self._check_awaited()
+        except NotAwaited as error:
+            self._fail(error)
+            return
+        finish: Operation[Any] = Operation("the end of the program", "reply")
+        finish.wake = self._left
+        self._waiting, self._since = finish, self.driver.now()
+        self.submit(DoFinish, finish)
+
+    def _left(self, operation: Operation[Any]) -> None:
+        now = self.driver.now()
+        self._waiting = None
+        self.booking.waited(operation, self._since, now, self.clock)
+        self.finished = True
+        self.recorder.add(now, self.node, "finish", clock=self.clock)
+        self.driver.ended(self.node)
+
+    def halt(self, why: str = "stopped") -> None:
+        """End the program where it stands."""
+        coroutine, self._coroutine, self._waiting = self._coroutine, None, None
+        if coroutine is not None:
+            coroutine.close()
+
+    def close(self, end: float, detail: str = "") -> None:
+        """Book the time up to the end of the run."""
+        self.booking.book("idle", end, self.clock, "finished early" if self.finished else detail or "stopped")
+
+    def _fail(self, error: BaseException) -> None:
+        self._coroutine = None
+        where = f"{self.node}, clock {self.clock}"
+        if isinstance(error, PsbookError):
+            error.add_note(f"in {where}")
+            self.driver.fail(self.node, error)
+            return
+        wrapped = ProgramError(f"the program of {where} raised {type(error).__name__}: {error}")
+        wrapped.__cause__ = error
+        self.driver.fail(self.node, wrapped)
+
+    # Operations
+
+    def _note(self, operation: Operation[Any]) -> None:
+        if operation.kind in MUST_AWAIT or operation.label.startswith("worker.clock"):
+            self._unchecked.append(operation)
+
+    def _check_awaited(self) -> None:
+        for operation in self._unchecked:
+            if not operation.awaited:
+                raise NotAwaited(
+                    f"{self.node} never awaited {operation.label}, begun in clock {self.clock}; required: "
+                    f"`await {operation.label}`."
+                )
+        self._unchecked.clear()
+
+    # Actions of the client
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            kind = type(action)
+            if kind is Send:
+                self._transmit(action.to, action.message)  # type: ignore[union-attr]
+            elif kind is Complete:
+                self._completed(action)  # type: ignore[arg-type]
+            elif kind is Deliver:
+                self._begin()
+            else:
+                raise ProtocolError(f"{self.node} was asked for {kind.__name__}")
+
+    def _completed(self, complete: Complete) -> None:
+        operation = self._operations.pop(complete.ticket)
+        operation.last, operation.asked = complete.last, complete.asked
+        operation.resolve(complete.result)
+
+    def _transmit(self, destination: str, message: Message) -> None:
+        if self._full:
+            self._row(self.driver.now(), "send", destination, message)
+        self.driver.transmit(self.node, destination, message)
+
+    def _row(self, now: float, kind: str, peer: str, message: Message) -> None:
+        self.recorder.add(
+            now, self.node, kind, peer=peer, message=message_text(message), bytes=size(message),
+            clock=getattr(message, "clock", -1), detail=type(message).__name__,
+        )  # fmt: skip
+
+
+def message_text(message: Message) -> str:
+    """Id of a message as text; empty for those of the controller.
+
+    >>> message_text(Parcel(0, 2, "ring", None, 7))
+    'p0>2/ring#7'
+    """
+    if isinstance(message, Parcel):
+        return f"p{message.source}>{message.destination}/{message.tag}#{message.sequence}"
+    return str(getattr(message, "id", ""))

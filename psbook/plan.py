@@ -1,0 +1,158 @@
+"""A job laid out on a cluster: who runs what on which data, and which shard holds which keys.
+
+The same plan makes the hosts on both backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psbook.data
+from psbook.core.client import Client
+from psbook.core.consistency import Consistency
+from psbook.core.keys import RangePartition
+from psbook.core.messages import Layout, TableSpec
+from psbook.core.server import Server
+from psbook.errors import InvalidJob
+from psbook.hosts.driver import Driver
+from psbook.hosts.program import ProgramHost
+from psbook.hosts.server import ServerHost, SnapshotTaker
+from psbook.job import Job, Role
+from psbook.storage import Storage
+from psbook.trace import Recorder
+from psbook.worker import Worker
+
+DEFAULT_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job, a model and a seed on so many workers and servers.
+
+    Attributes
+    ----------
+    roles : dict
+        Roles with their counts.
+    shards : list
+        Data of each program, by rank; ``None`` where it has none.
+    """
+
+    job: Job
+    model: Consistency
+    layout: Layout
+    roles: dict[str, Role]
+    shards: list[Any]
+    seed: int
+
+    @classmethod
+    def of(cls, job: Job, model: Consistency, workers: int | None, servers: int, seed: int) -> Plan:
+        """Lay out a job; check all that can be checked before anything runs.
+
+        Raises
+        ------
+        InvalidJob
+            If counts, tables and data do not fit together.
+        """
+        check_count("workers", workers if workers is not None else 1)
+        check_count("servers", servers)
+        roles = job.all_roles(DEFAULT_WORKERS if workers is None else workers)
+        first, *_ = roles.values()
+        if workers is not None and job.roles and first.count != workers:
+            raise InvalidJob(
+                f"the cluster has {workers} workers, the job's first role {first.count}; required: the same "
+                "number, or leave workers= out."
+            )
+        for name, table in job.tables.items():
+            if servers > table.size:
+                raise InvalidJob(
+                    f"{servers} servers, but table {name!r} has {table.size} keys; required: servers <= keys."
+                )
+        layout = lay_out(job, roles, servers)
+        data = psbook.data.split(job.data, first.count, seed)
+        return cls(job, model, layout, roles, data + [None] * (len(layout.programs) - first.count), seed)
+
+    @property
+    def workers(self) -> int:
+        """Number of programs whose clocks count."""
+        return len(self.layout.clocked)
+
+    @property
+    def every(self) -> int:
+        """Worker iterations between two evaluations; 0: none."""
+        if self.job.evaluate is None:
+            return 0
+        return self.job.every or max(1, self.workers)
+
+    def program_host(self, rank: int, driver: Driver, recorder: Recorder) -> ProgramHost:
+        """Make the host of a program."""
+        job = self.job
+
+        def worker(host: ProgramHost) -> Worker:
+            return Worker(host, job.tables, self.shards[rank], job.batching, self.seed, job.nonfinite)
+
+        client = Client(rank, self.layout, self.model)
+        program = self.roles[self.layout.roles[rank]].program
+        return ProgramHost(client, program, worker, driver, recorder)
+
+    def server_host(
+        self,
+        shard: int,
+        driver: Driver,
+        recorder: Recorder,
+        take_snapshot: SnapshotTaker,
+        execute: Callable[..., object] | None = None,
+    ) -> ServerHost:
+        """Make the host of a shard, with the initial values of its tables."""
+        storages = {}
+        for number, (name, table) in enumerate(self.job.tables.items()):
+            keys = RangePartition(table.size, self.layout.shards).range(shard)
+            storages[name] = Storage(table, keys, (self.seed, number))
+        server = Server(shard, self.layout, self.model, self.every)
+        return ServerHost(server, storages, driver, recorder, take_snapshot, execute)
+
+    def meta(self, **backend: Any) -> dict[str, Any]:
+        """Return what a trace should know about the run."""
+        layout, job = self.layout, self.job
+        return {
+            "job": job.name,
+            "model": self.model.family,
+            "model_label": self.model.label,
+            "model_repr": repr(self.model),
+            "programs": list(layout.programs),
+            "workers": [layout.programs[rank] for rank in sorted(layout.clocked)],
+            "servers": layout.servers,
+            "seed": self.seed,
+            "aggregate": job.aggregate,
+            "batch_size": job.batching.size,
+            "iteration_unit": job.iteration_unit,
+            "every": self.every,
+            "tables": {name: repr(table) for name, table in job.tables.items()},
+            **backend,
+        }
+
+
+def lay_out(job: Job, roles: dict[str, Role], servers: int) -> Layout:
+    """Name the programs and say whose clocks count."""
+    programs, of_role, clocked = [], [], set()
+    for position, (name, role) in enumerate(roles.items()):
+        counts = position == 0 if role.clocked is None else role.clocked
+        for index in range(role.count):
+            if counts:
+                clocked.add(len(programs))
+            programs.append(f"{name}-{index}")
+            of_role.append(name)
+    tables = tuple(
+        TableSpec(
+            name, table.size, table.aggregation(job.aggregate) == "mean", table.update.additive, table.cache
+        )
+        for name, table in job.tables.items()
+    )
+    return Layout(tuple(programs), tuple(of_role), frozenset(clocked), servers, tables)
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise `InvalidJob` unless `value` is a whole number >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidJob(f"{name}={value!r}; required: a whole number >= 1.")

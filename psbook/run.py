@@ -1,0 +1,143 @@
+"""What a run leaves: values, trace, history, plots; and the handle on a run that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pandas as pd
+
+from psbook.errors import Stopped
+from psbook.trace import Trace
+from psbook.trace import statistics as of_trace
+
+
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    tables : dict
+        Final values by name, as a pull of the whole table gives them; `psbook.SparseRows` for sparse tables.
+    results : dict
+        What each program returned, by its name.
+    trace : Trace
+        The record of the run.
+    """
+
+    def __init__(self, tables: dict[str, Any], results: dict[str, Any], trace: Trace) -> None:
+        self.tables = tables
+        self.results = results
+        self.trace = trace
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What is known about the run."""
+        return self.trace.meta
+
+    @property
+    def seconds(self) -> float:
+        """Length of the run: simulated seconds on the simulator, real ones on Dask."""
+        return self.trace.end
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an evaluation; units are in ``.attrs["columns"]``."""
+        return of_trace.history(self.trace)
+
+    @property
+    def loss(self) -> float:
+        """Last loss; NaN if the job has no objective."""
+        history = self.history
+        return float(history["loss"].iloc[-1]) if len(history) else float("nan")
+
+    @property
+    def summary(self) -> Any:
+        """The run in one row; units are in `psbook.trace.statistics.summary`."""
+        return of_trace.summary(self.trace)
+
+    @property
+    def plot(self) -> Any:
+        """Plots of the run: ``run.plot.convergence()``, ``timeline()``, ``staleness()``, ``waiting()``."""
+        return importlib.import_module("psbook.view").RunPlots(self)
+
+    def step(self) -> Any:
+        """Walk through the trace, event by event."""
+        return importlib.import_module("psbook.view").Stepper(self.trace)
+
+    def __repr__(self) -> str:
+        unit = self.meta.get("time_unit", "s")
+        return (
+            f"<Run of {self.meta.get('job')}: {self.meta.get('model_label')} on {self.meta.get('backend')}, "
+            f"{len(self.meta.get('workers', ()))} workers, {self.seconds:.6g} {unit}, loss {self.loss:.6g}>"
+        )
+
+
+class Handle:
+    """A run that goes on in the background: watch it, stop it, wait for it or await it.
+
+    Parameters
+    ----------
+    run
+        Runs to the end; gets a function that reports progress.
+    stop
+        Ends the run from outside.
+    """
+
+    def __init__(self, run: Callable[[Callable[[int, float | None], object]], Run], stop: Callable[[], object]) -> None:
+        self.iterations = 0
+        """Worker iterations ended so far."""
+        self.loss: float | None = None
+        """Last loss."""
+        self._stop = stop
+        self._run: Run | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, args=(run,), name="psbook-run", daemon=True)
+        self._thread.start()
+
+    def _main(self, run: Callable[[Callable[[int, float | None], object]], Run]) -> None:
+        try:
+            self._run = run(self._progress)
+        except BaseException as error:  # whatever ends the thread is raised again by result()
+            self._error = error
+
+    def _progress(self, iterations: int, loss: float | None) -> None:
+        self.iterations, self.loss = iterations, loss
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over."""
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the run; `result` raises `Stopped`, which carries the trace so far."""
+        self._stop()
+
+    def result(self, timeout: float | None = None) -> Run:
+        """Wait for the end and return the run, or raise what ended it.
+
+        Raises
+        ------
+        TimeoutError
+            If it still goes on after `timeout` seconds; it is not stopped by that.
+        Stopped
+            If it was stopped.
+        """
+        self._thread.join(timeout)
+        if not self.done:
+            raise TimeoutError(f"the run still goes on after {timeout} s; call result() again, or stop()")
+        if self._error is not None:
+            raise self._error
+        if self._run is None:
+            raise Stopped("the run ended without a result")
+        return self._run
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        return asyncio.get_running_loop().run_in_executor(None, self.result).__await__()
+
+    def __repr__(self) -> str:
+        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
+        return f"<{'Finished' if self.done else 'Running'}: {self.iterations} worker iterations{loss}>"

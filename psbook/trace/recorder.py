@@ -1,0 +1,117 @@
+"""Takes the rows of a trace while a run goes on."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from psbook.errors import InvalidJob
+from psbook.trace.schema import COLUMNS, LEVELS, NAMES
+from psbook.trace.trace import Trace, arrow_schema, frame_of
+
+Row: TypeAlias = tuple[Any, ...]
+
+CHUNK = 50_000
+"""Rows of a group when a trace is streamed to disk."""
+
+
+class Recorder:
+    """Collects rows, those that its level keeps.
+
+    Parameters
+    ----------
+    level : {"off", "iterations", "full"}
+        How much is kept, see `psbook.trace.schema.LEVELS`.
+    path : path, optional
+        Stream the rows to this Parquet file in groups of `CHUNK`, so that memory stays bounded.
+
+    Raises
+    ------
+    InvalidJob
+        If the level is unknown.
+
+    Examples
+    --------
+    >>> recorder = Recorder("iterations")
+    >>> recorder.add(0.5, "worker-0", "clock", clock=1)
+    >>> recorder.add(0.5, "worker-0", "send", bytes=48)
+    >>> len(recorder.rows())
+    1
+    """
+
+    __slots__ = ("_chunks", "_kinds", "_path", "_rows", "_writer", "level")
+
+    def __init__(self, level: str = "full", path: str | os.PathLike[str] | None = None) -> None:
+        if level not in LEVELS:
+            raise InvalidJob(f"trace={level!r}; required: one of {', '.join(map(repr, LEVELS))}.")
+        self.level = level
+        self._kinds = LEVELS[level]
+        self._rows: list[Row] = []
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self._chunks = 0
+
+    def wants(self, kind: str) -> bool:
+        """Whether rows of this kind are kept."""
+        return kind in self._kinds
+
+    def add(
+        self,
+        time: float,
+        node: str,
+        kind: str,
+        *,
+        duration: float = 0.0,
+        peer: str = "",
+        table: str = "",
+        start: int = -1,
+        stop: int = -1,
+        clock: int = -1,
+        version: int = -1,
+        staleness: int = -1,
+        message: str = "",
+        cause: str = "",
+        bytes: int = -1,
+        value: float = math.nan,
+        detail: str = "",
+    ) -> None:
+        """Keep a row, if its kind is of the level; the columns are those of the schema."""
+        if kind in self._kinds:
+            self._rows.append((time, duration, node, kind, peer, table, start, stop, clock, version, staleness,
+                               message, cause, bytes, value, detail))  # fmt: skip
+            if self._path is not None and len(self._rows) >= CHUNK:
+                self._write()
+
+    def rows(self) -> list[Row]:
+        """Rows that are in memory, as tuples in the order of the schema."""
+        return self._rows
+
+    def extend(self, rows: Iterable[Row], offset: float = 0.0) -> None:
+        """Take over rows of another process, whose clock is `offset` seconds behind."""
+        self._rows.extend((row[0] + offset, *row[1:]) for row in rows)
+
+    def trace(self, meta: dict[str, Any]) -> Trace:
+        """Return the trace: rows sorted by time, in the order they came where times are equal."""
+        if self._path is None or self._writer is None:
+            trace = Trace(frame_of(self._rows), meta)
+            if self._path is not None:
+                trace.save(self._path)
+            return trace
+        self._write()
+        self._writer.close()
+        rows = pq.read_table(self._path).to_pandas()[list(NAMES)]
+        trace = Trace(frame_of(rows), meta)
+        trace.save(self._path)
+        return trace
+
+    def _write(self) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, arrow_schema())
+        columns = list(zip(*self._rows, strict=True)) or [()] * len(COLUMNS)
+        self._writer.write_table(pa.table(dict(zip(NAMES, columns, strict=True)), schema=arrow_schema()))
+        self._rows = []

@@ -1,0 +1,1 @@
+"""Quantities of a trace as tidy tables."""

@@ -1,0 +1,304 @@
+"""The handle that a program gets: everything it can do, the same on every backend."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from psbook.assembly import assemble
+from psbook.core.commands import DoBarrier, DoCall, DoChangeModel, DoFlush, DoPull, DoPush
+from psbook.core.consistency import Consistency
+from psbook.data import batches
+from psbook.errors import InvalidJob, NonFinite, UnknownTable
+from psbook.hosts.mailbox import Wanted
+from psbook.hosts.program import ProgramHost
+from psbook.laws.streams import generator
+from psbook.operation import Operation
+from psbook.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """Defaults of ``worker.batches()``: rows a batch, and epochs or iterations."""
+
+    size: int | None = None
+    epochs: int | None = None
+    iterations: int | None = None
+
+
+class Worker:
+    """A program's view of the system.
+
+    Every method that takes time returns an `Operation`: it has begun already, and ``await`` waits for it.
+
+    Attributes
+    ----------
+    rank : int
+        Number of this program within its role, from 0.
+    workers : int
+        Number of programs of its role.
+    role : str
+        Its role, "worker" by default.
+    data
+        Its shard of the job's data; ``None`` if there is none.
+    rng : numpy.random.Generator
+        Random numbers of its own, the same under every consistency model and on every backend.
+    """
+
+    def __init__(
+        self,
+        host: ProgramHost,
+        tables: Mapping[str, Table],
+        data: Any,
+        batching: Batching,
+        seed: int,
+        nonfinite: str,
+    ) -> None:
+        layout, rank = host.client.layout, host.client.rank
+        self._host = host
+        self._tables = tables
+        self._batching = batching
+        self._seed = seed
+        self._nonfinite = nonfinite
+        self._peers = [at for at, role in enumerate(layout.roles) if role == layout.roles[rank]]
+        self._ranks = {node: at for at, node in enumerate(layout.programs)}
+        self.role = layout.roles[rank]
+        self.rank = self._peers.index(rank)
+        self.workers = len(self._peers)
+        self.data = data
+        self.rng = generator(seed, "program", rank)
+
+    @property
+    def name(self) -> str:
+        """Name of this program, as in the trace."""
+        return self._host.node
+
+    @property
+    def now(self) -> float:
+        """Seconds since clock 0 began, simulated or real."""
+        return self._host.driver.now()
+
+    @property
+    def iteration(self) -> int:
+        """Number of ``clock()`` calls made so far."""
+        return self._host.clock
+
+    # Tables
+
+    def pull(self, table: str, keys: Any = None) -> Operation[Any]:
+        """Read a table, or some of its keys, as fresh as the consistency model demands.
+
+        Parameters
+        ----------
+        table
+            Name of the table.
+        keys
+            Sorted unique integers, a slice, or ``None`` for the whole table.
+
+        Returns
+        -------
+        Operation
+            Its result is a read-only array with one row a key; for a whole table made from a pytree, that
+            pytree.
+
+        Raises
+        ------
+        UnknownTable, InvalidKeys
+            At the call.
+        """
+        spec = self._table(table)
+        checked = spec.check_keys(table, keys)
+        whole = keys is None
+
+        def finish(parts: Any) -> Any:
+            self._host.took(parts)
+            rows = assemble(spec, checked, parts)
+            return spec.decode(rows) if whole else rows
+
+        operation: Operation[Any] = Operation(f"worker.pull({table!r})", "reply")
+        self._host.submit(lambda ticket: DoPull(ticket, table, checked), operation)
+        return operation.then(finish)
+
+    def push(self, table: str, value: Any, keys: Any = None) -> Operation[None]:
+        """Send an update; the table's update function applies it. It need not be awaited.
+
+        Awaited, it waits for the acknowledgement.
+
+        Parameters
+        ----------
+        table
+            Name of the table.
+        value
+            One row a key, of the table's row shape; a pytree for a whole table made from one.
+        keys
+            Sorted unique integers, a slice, or ``None`` for the whole table.
+
+        Raises
+        ------
+        UnknownTable, InvalidKeys, ShapeMismatch
+            At the call.
+        NonFinite
+            If the value holds NaN or infinity and the job says ``nonfinite="raise"``.
+        """
+        spec = self._table(table)
+        checked, rows = spec.check(table, keys, value)
+        operation: Operation[None] = Operation(f"worker.push({table!r})", "reply")
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            if self._nonfinite == "raise":
+                raise NonFinite(
+                    f"{self.name} pushed {_count_nonfinite(rows)} to table {table!r} at clock {self.iteration}; "
+                    "required: finite values. Lower the learning rate, or use Job(nonfinite='skip')."
+                )
+            self.report(skipped=1.0)
+            operation.resolve()
+            return operation
+        if rows is value and rows.flags.writeable:
+            rows = rows.copy()  # the program may go on writing to its own array
+        self._host.submit(lambda ticket: DoPush(ticket, table, checked, rows), operation)
+        return operation
+
+    def clock(self) -> Operation[int]:
+        """End an iteration; the result is the number of iterations ended so far."""
+        operation: Operation[int] = Operation("worker.clock()", "reply")
+        self._host.end_iteration(operation)
+        return operation
+
+    def flush(self) -> Operation[None]:
+        """Wait until every push so far is acknowledged."""
+        operation: Operation[None] = Operation("worker.flush()", "reply")
+        self._host.submit(DoFlush, operation)
+        return operation
+
+    def barrier(self) -> Operation[None]:
+        """Wait until every unfinished program of this role has called ``barrier()`` as often as this one."""
+        operation: Operation[None] = Operation("worker.barrier()", "barrier")
+        self._host.submit(DoBarrier, operation)
+        return operation
+
+    def call(
+        self,
+        table: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        merge: Callable[[list[Any]], Any] | None = None,
+    ) -> Operation[Any]:
+        """Run ``function(rows, *arguments)`` on every shard of a table, behind this worker's pushes.
+
+        Parameters
+        ----------
+        table
+            Name of the table.
+        function
+            Gets the shard's rows, returns a result; to change the rows it returns `psbook.NewValues`.
+        merge
+            Turns the list of the shards' results, in key order, into one; without it the list is returned.
+        """
+        self._table(table)
+        if not callable(function):
+            raise InvalidJob(f"worker.call got {function!r}; required: a function of the shard's rows.")
+        operation: Operation[Any] = Operation(f"worker.call({table!r})", "reply")
+        self._host.submit(lambda ticket: DoCall(ticket, table, function, arguments), operation)
+        return operation if merge is None else operation.then(merge)
+
+    def change_model(self, model: Consistency) -> Operation[None]:
+        """Go on with another parameter of the consistency model, for instance another τ, on every shard."""
+        operation: Operation[None] = Operation(f"worker.change_model({model.label})", "barrier")
+        self._host.submit(lambda ticket: DoChangeModel(ticket, model), operation)
+        return operation
+
+    # Time and data
+
+    def compute(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Operation[Any]:
+        """Compute ``function(*arguments, **options)``; simulated or real time passes here."""
+        if not callable(function):
+            raise InvalidJob(f"worker.compute got {type(function).__name__}; required: a function, not its result.")
+        if inspect.iscoroutinefunction(function):
+            raise InvalidJob(f"worker.compute got the coroutine function {function.__name__}; required: a function.")
+        operation: Operation[Any] = Operation(
+            f"worker.compute({getattr(function, '__name__', 'function')})", "compute"
+        )
+        self._host.compute(functools.partial(function, *arguments, **options), operation)
+        return operation
+
+    def sleep(self, seconds: float) -> Operation[None]:
+        """Let time pass, simulated or real."""
+        if not seconds >= 0 or seconds == float("inf"):
+            raise InvalidJob(f"worker.sleep({seconds!r}); required: seconds >= 0, finite.")
+        operation: Operation[None] = Operation(f"worker.sleep({seconds:g})", "sleeping")
+        self._host.sleep(seconds, operation)
+        return operation
+
+    def batches(
+        self,
+        size: int | None = None,
+        *,
+        epochs: int | None = None,
+        iterations: int | None = None,
+        shuffle: bool = True,
+    ) -> Iterator[Any]:
+        """Cut this worker's data into batches, each epoch in a fresh order; defaults are the job's.
+
+        Parameters
+        ----------
+        size
+            Rows a batch.
+        epochs, iterations
+            How often through the data, or exactly how many batches.
+        shuffle
+            Fresh order in each epoch.
+        """
+        given = self._batching
+        if epochs is None and iterations is None:
+            epochs, iterations = given.epochs, given.iterations
+        return batches(
+            self.data, given.size if size is None else size, epochs=epochs, iterations=iterations,
+            seed=self._seed, worker=self._host.client.rank, shuffle=shuffle,
+        )  # fmt: skip
+
+    def report(self, **values: float) -> None:
+        """Record numbers by name, such as the loss of a mini-batch."""
+        host = self._host
+        for name, value in values.items():
+            host.recorder.add(self.now, self.name, "report", clock=self.iteration, value=float(value), detail=name)
+
+    # Channels
+
+    def send(self, to: int | str, value: Any, tag: str = "") -> None:
+        """Send a value to another program: a rank of this role, or a name such as "coordinator-0"."""
+        self._host.send(self._program(to), tag, value)
+
+    def receive(self, source: int | str | None = None, tag: str = "") -> Operation[Any]:
+        """Wait for a value with `tag` from a rank of this role, a name, or (``None``) anybody."""
+        operation: Operation[Any] = Operation(f"worker.receive({source!r}, {tag!r})", "receiving")
+        wanted = None if source is None else self._program(source)
+        self._host.wait_for_parcel(Wanted(wanted, tag, operation))
+        return operation
+
+    def _program(self, peer: int | str) -> int:
+        if isinstance(peer, str):
+            if peer not in self._ranks:
+                raise InvalidJob(f"no program {peer!r}; required: one of {', '.join(self._ranks)}.")
+            return self._ranks[peer]
+        if not 0 <= peer < self.workers:
+            raise InvalidJob(f"rank {peer} of role {self.role!r}; required: 0 <= rank < {self.workers}.")
+        return self._peers[peer]
+
+    def _table(self, name: str) -> Table:
+        try:
+            return self._tables[name]
+        except KeyError:
+            known = ", ".join(map(repr, self._tables))
+            raise UnknownTable(f"table {name!r}; required: one of the job's tables, {known}.") from None
+
+    def __repr__(self) -> str:
+        return f"<{self.name} of {self.workers}, clock {self.iteration}>"
+
+
+def _count_nonfinite(rows: Any) -> str:
+    nan, infinite = int(np.isnan(rows).sum()), int(np.isinf(rows).sum())
+    return f"{nan} NaN and {infinite} infinite of {rows.size} numbers"
