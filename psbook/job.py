@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -57,7 +58,8 @@ class Job:
     Parameters
     ----------
     program
-        ``async def`` function of one `Worker`, or a `Loop`; instead of it, `roles`.
+        ``async def`` function of one `Worker`, or a `Loop`; instead of it, `roles`. If it is an object with a
+        method ``prepare(tables, data, batching)``, that is called where the program will run, before clock 0.
     tables
         Tables by name; names are the parameters of `evaluate`.
     data
@@ -147,6 +149,25 @@ class Job:
         """What one clock is, for plots."""
         size = self.batching.size
         return "one pass over a worker's data" if size is None else f"mini-batch of {size}"
+
+    def with_rate(self, rate: float) -> Job:
+        """Return the same job with another learning rate in every update function that has one.
+
+        >>> import psbook as ps
+        >>> async def idle(worker): pass
+        >>> job = ps.Job(idle, tables={"w": ps.Table(1, update=ps.SGD(0.1))})
+        >>> job.with_rate(0.5).tables["w"].update
+        SGD(rate=0.5)
+        """
+        job = copy.copy(self)
+        job.tables = {name: table.with_rate(rate) for name, table in self.tables.items()}
+        return job
+
+    @property
+    def rate(self) -> float | None:
+        """Learning rate of the first table that has one."""
+        rates = (table.rate for table in self.tables.values())
+        return next((rate for rate in rates if rate is not None), None)
 
     def all_roles(self, workers: int) -> dict[str, Role]:
         """Return the roles, given how many workers the cluster has."""

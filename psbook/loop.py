@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from psbook.core.keys import KeyRange
+from psbook.data import batches
 from psbook.errors import InvalidJob
 from psbook.operation import gather
+from psbook.table import Table
 
 if TYPE_CHECKING:
-    from psbook.worker import Worker
+    from psbook.worker import Batching, Worker
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,14 @@ class Loop:
         if self.push is None:
             return self.pulled
         return (self.push,) if isinstance(self.push, str) else tuple(self.push)
+
+    def prepare(self, tables: Mapping[str, Table], data: Any, batching: Batching) -> None:
+        """Compute once on a first batch and initial values, so that XLA compiles before clock 0."""
+        batch = next(batches(data, batching.size, iterations=1))
+        parameters = [tables[name].decode(tables[name].initial(KeyRange(0, tables[name].size), 0))
+                      for name in self.pulled if name in tables and not tables[name].is_sparse]  # fmt: skip
+        if len(parameters) == len(self.pulled):
+            self.kernel(*parameters, batch)
 
     async def __call__(self, worker: Worker) -> None:
         """Run the loop: the program of each worker."""

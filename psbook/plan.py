@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psbook.data
@@ -94,7 +95,10 @@ class Plan:
 
         client = Client(rank, self.layout, self.model)
         program = self.roles[self.layout.roles[rank]].program
-        return ProgramHost(client, program, worker, driver, recorder)
+        prepare = getattr(program, "prepare", None)
+        if prepare is not None:
+            prepare = partial(prepare, job.tables, self.shards[rank], job.batching)
+        return ProgramHost(client, program, worker, driver, recorder, prepare)
 
     def server_host(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -142,6 +144,26 @@ class Table:
         """
         return self.aggregate or (default if self.update.gradient else "sum")
 
+    @property
+    def rate(self) -> float | None:
+        """Learning rate of the update function; ``None`` if it has none."""
+        name = _rate_field(self.update)
+        return None if name is None else float(getattr(self.update, name))
+
+    def with_rate(self, rate: float) -> Table:
+        """Return the same table with another learning rate, if its update function has one.
+
+        >>> from psbook.updates import SGD
+        >>> Table(2, update=SGD(0.1)).with_rate(0.5).rate
+        0.5
+        """
+        name = _rate_field(self.update)
+        if name is None:
+            return self
+        table = copy.copy(self)
+        table.update = dataclasses.replace(self.update, **{name: rate})  # type: ignore[type-var]  # a dataclass
+        return table
+
     def initial(self, keys: Keys, seed: Seed) -> npt.NDArray[Any]:
         """Return the initial rows of some keys, shape ``(len(keys), *row_shape)``."""
         return initial_rows(self.init, keys, self.shape, self.dtype, seed)
@@ -274,6 +296,10 @@ class Table:
                 "floating values that "
                 "are summed. Leave aggregate out."
             )
+
+
+def _rate_field(update: Update) -> str | None:
+    return next((name for name in ("rate", "alpha") if isinstance(getattr(update, name, None), float | int)), None)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

@@ -37,6 +37,8 @@ class ProgramHost:
         The backend.
     recorder
         Takes the rows of the trace.
+    prepare
+        Called before clock 0, to compile kernels where they will run.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ProgramHost:
         make_worker: Callable[[ProgramHost], Worker],
         driver: Driver,
         recorder: Recorder,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self.client = client
         self.node = client.node
@@ -56,6 +59,7 @@ class ProgramHost:
         self.finished = False
         self._program = program
         self._make_worker = make_worker
+        self._prepare = prepare
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self._operations: dict[int, Operation[Any]] = {}
         self._ticket = 0
@@ -77,7 +81,13 @@ class ProgramHost:
         return "" if self._waiting is None else self._waiting.label
 
     def start(self) -> None:
-        """Say hello to the controller."""
+        """Prepare, then say hello to the controller: clock 0 begins when everybody has."""
+        try:
+            if self._prepare is not None:
+                self._prepare()
+        except Exception as error:  # a kernel that raises ends the run as it would in the program
+            self._fail(error)
+            return
         self._perform(self.client.hello())
 
     def receive(self, source: str, message: Message) -> None:
