@@ -1,0 +1,198 @@
+"""The ``psbook`` command."""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import psbook
+from psbook.errors import DataError, InvalidJob, PsbookError
+
+app = typer.Typer(
+    name="psbook",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    help=(
+        "**psbook**: parameter servers to learn from, to study and to run.\n\n"
+        "Start with `psbook compare`: it trains logistic regression on real data under BSP, SSP and ASP, on a "
+        "simulated cluster with stragglers, and shows how they trade convergence against time."
+    ),
+)
+
+
+class Backend(enum.StrEnum):
+    """Where a comparison runs."""
+
+    simulator = "simulator"
+    dask = "dask"
+
+
+DATA = "What to train on"
+CLUSTER = "The cluster"
+TRAINING = "The training"
+OUTPUT = "The output"
+
+
+@app.command()
+def compare(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A svmlight, CSV or Parquet file (.gz too), labels 0/1 or ±1; without it, scikit-learn's "
+            "breast-cancer set. Every tenth row is held out.",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Label column of a CSV or Parquet file: a name or a number; last by default.",
+                                 rich_help_panel=DATA, show_default=False)] = None,
+    models: Annotated[
+        str, typer.Option(help="Consistency models: serial, bsp, ssp:S, asp, delay:T.", rich_help_panel=CLUSTER)
+    ] = "bsp,ssp:3,asp",
+    workers: Annotated[int, typer.Option(help="Workers.", rich_help_panel=CLUSTER)] = 8,
+    servers: Annotated[int, typer.Option(help="Shards of the parameters.", rich_help_panel=CLUSTER)] = 2,
+    straggler: Annotated[
+        str,
+        typer.Option(
+            help="Law of the compute times in seconds, such as constant:0.1, exponential:0.1, gamma:0.1:4, "
+            "pareto:0.05:3; then ,spells:PROBABILITY:FACTOR:LENGTH or ,slow:WORKER=FACTOR.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = "exponential:0.1",
+    network: Annotated[
+        str,
+        typer.Option(help="none, or BANDWIDTH:LATENCY of each NIC in bytes/s and seconds, such as 1.25e9:1e-4.",
+                     rich_help_panel=CLUSTER),
+    ] = "none",
+    backend: Annotated[
+        Backend, typer.Option(help="Simulated time, or real processes with the same delays.", rich_help_panel=CLUSTER)
+    ] = Backend.simulator,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Dask scheduler; without it a local cluster is started.",
+                                 rich_help_panel=CLUSTER, show_default=False)] = None,
+    rate: Annotated[float, typer.Option(help="Learning rate.", rich_help_panel=TRAINING)] = 0.5,
+    tune: Annotated[
+        str, typer.Option(help="Candidate rates, such as 0.1,0.3,1: each model gets its best.",
+                          rich_help_panel=TRAINING, show_default=False)] = "",
+    l1: Annotated[
+        float, typer.Option(help="L1 penalty; above 0 the servers use FTRL-proximal.", rich_help_panel=TRAINING)] = 0.0,
+    l2: Annotated[float, typer.Option(help="L2 penalty.", rich_help_panel=TRAINING)] = 0.0,
+    batch_size: Annotated[int, typer.Option(help="Rows of a mini-batch.", rich_help_panel=TRAINING)] = 16,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.", rich_help_panel=TRAINING)] = 10,
+    seeds: Annotated[int, typer.Option(help="Runs of each model, with different luck.", rich_help_panel=TRAINING)] = 3,
+    seed: Annotated[int, typer.Option(help="The first seed.", rich_help_panel=TRAINING)] = 0,
+    target: Annotated[
+        float | None,
+        typer.Option(help="Loss whose time is measured; by default nine tenths of the best model's way.",
+                     rich_help_panel=TRAINING, show_default=False)] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for picture, report, table and traces.", rich_help_panel=OUTPUT)
+    ] = Path("psbook-compare"),
+) -> None:
+    """Train logistic regression under several consistency models and compare them."""
+    from psbook.laws import parse
+
+    job = _job(data, label, rate=rate, l1=l1, l2=l2, batch_size=batch_size, epochs=epochs)
+    chosen = [psbook.parse_model(model) for model in models.split(",")]
+    law = parse(straggler)
+    settings: dict[str, Any] = {"workers": workers, "servers": servers, "compute": law, "seed": seed}
+    cluster: Any
+    if backend is Backend.simulator:
+        if address is not None:
+            raise InvalidJob("--address is for --backend dask; required: one without the other, or both.")
+        cluster = psbook.Simulator(**settings, network=_network(network))
+    else:
+        if network != "none":
+            raise InvalidJob("--network is for the simulator; a real cluster has the network it has. Leave it out.")
+        cluster = psbook.Dask(address, **settings)
+    rates = [_number("--tune", text) for text in tune.split(",")] if tune else None
+    typer.echo(f"Training {job.name} on {workers} workers and {servers} servers ({backend.value}) …")
+    result = psbook.compare(job, cluster, chosen, seeds=seeds, target=target, tune=rates)
+    typer.echo()
+    typer.echo(result.text())
+    typer.echo()
+    for what, path in result.save(out).items():
+        typer.echo(f"{what:8} {path}")
+
+
+@app.command()
+def trace(
+    path: Annotated[Path, typer.Argument(help="A trace written by `psbook compare` or `Trace.save`.")],
+    perfetto: Annotated[
+        Path | None, typer.Option(help="Also write it as JSON for ui.perfetto.dev or chrome://tracing.",
+                                  show_default=False)] = None,
+    events: Annotated[int, typer.Option(help="Print so many events in words.")] = 0,
+) -> None:
+    """Say what a saved trace holds; convert it; walk through its first events."""
+    from psbook.run import Run
+
+    loaded = psbook.Trace.load(path)
+    typer.echo(repr(loaded))
+    typer.echo(Run({}, {}, loaded).summary.to_string())
+    if events:
+        stepper = Run({}, {}, loaded).step()
+        for index in range(min(events, len(loaded))):
+            stepper.goto(index)
+            typer.echo(stepper.sentence)
+    if perfetto is not None:
+        loaded.to_perfetto(perfetto)
+        typer.echo(f"written {perfetto}")
+
+
+@app.command()
+def version() -> None:
+    """Print the versions that results depend on."""
+    from psbook.versions import versions
+
+    typer.echo(json.dumps(versions(), indent=2))
+
+
+def _job(data: Path | None, label: str | None, **settings: Any) -> psbook.Job:
+    from psbook.algorithms import logistic_regression
+    from psbook.datasets import add_bias, hold_out, load_breast_cancer, read
+
+    if data is None:
+        bunch = load_breast_cancer()
+        rows = bunch.X_train, bunch.y_train, bunch.X_test, bunch.y_test
+        name = "logistic regression on breast cancer"
+    else:
+        column: str | int = -1 if label is None else int(label) if label.lstrip("-").isdigit() else label
+        X, y = read(data, label=column)
+        values = set(y.tolist())
+        if not values <= {0, 1}:
+            raise DataError(
+                f"{data}: labels {sorted(values)[:6]}; required: two classes, 0 and 1 or -1 and 1. Choose the "
+                "column with --label."
+            )
+        rows = hold_out(add_bias(X), y)
+        name = f"logistic regression on {data.name}"
+    return logistic_regression(*rows, name=name, **settings)
+
+
+def _network(text: str) -> psbook.Network | None:
+    if text == "none":
+        return None
+    bandwidth, _, latency = text.partition(":")
+    return psbook.Network(_number("--network", bandwidth), _number("--network", latency or "0"))
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidJob(f"{option}: {text!r} is no number; see psbook compare --help.") from None
+
+
+def main() -> None:
+    """Run the command; a mistake in its input is one line on stderr, not a traceback."""
+    try:
+        app()
+    except PsbookError as error:
+        typer.secho(f"psbook: {error}", fg="red", err=True)
+        raise SystemExit(2) from error
