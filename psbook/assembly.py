@@ -43,7 +43,9 @@ def _value(table: Table, part: Part) -> Rows:
         held = as_array(part.reply.keys)
         for keys, value, scale in part.deltas:
             _, at, of = np.intersect1d(held, as_array(keys), assume_unique=True, return_indices=True)
-            rows[at] = table.update.apply(np, rows[at], {}, np.asarray(value)[of] * table.dtype.type(scale))[0]
+            rows[at] = table.update.apply(np, rows[at], {}, np.asarray(value)[of] * table.dtype.type(scale))[
+                0
+            ]
     return rows if part.within is None else rows[part.within]
 
 

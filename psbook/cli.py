@@ -20,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help=(
         "**psbook**: parameter servers to learn from, to study and to run.\n\n"
-        "Start with `psbook compare`: it trains logistic regression on real data under BSP, SSP and ASP, on a "
-        "simulated cluster with stragglers, and shows how they trade convergence against time."
+        "Start with `psbook compare`: it trains logistic regression on real data under BSP, SSP and ASP on "
+        "a simulated cluster with stragglers, and shows how they trade convergence against time."
     ),
 )
 
@@ -50,10 +50,16 @@ def compare(
         ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Label column of a CSV or Parquet file: a name or a number; last by default.",
-                                 rich_help_panel=DATA, show_default=False)] = None,
+        str | None,
+        typer.Option(
+            help="Label column of a CSV or Parquet file: a name or a number; last by default.",
+            rich_help_panel=DATA,
+            show_default=False,
+        ),
+    ] = None,
     models: Annotated[
-        str, typer.Option(help="Consistency models: serial, bsp, ssp:S, asp, delay:T.", rich_help_panel=CLUSTER)
+        str,
+        typer.Option(help="Consistency models: serial, bsp, ssp:S, asp, delay:T.", rich_help_panel=CLUSTER),
     ] = "bsp,ssp:3,asp",
     workers: Annotated[int, typer.Option(help="Workers.", rich_help_panel=CLUSTER)] = 8,
     servers: Annotated[int, typer.Option(help="Shards of the parameters.", rich_help_panel=CLUSTER)] = 2,
@@ -67,30 +73,51 @@ def compare(
     ] = "exponential:0.1",
     network: Annotated[
         str,
-        typer.Option(help="none, or BANDWIDTH:LATENCY of each NIC in bytes/s and seconds, such as 1.25e9:1e-4.",
-                     rich_help_panel=CLUSTER),
+        typer.Option(
+            help="none, or BANDWIDTH:LATENCY of each NIC in bytes/s and seconds, such as 1.25e9:1e-4.",
+            rich_help_panel=CLUSTER,
+        ),
     ] = "none",
     backend: Annotated[
-        Backend, typer.Option(help="Simulated time, or real processes with the same delays.", rich_help_panel=CLUSTER)
+        Backend,
+        typer.Option(help="Simulated time, or real processes with the same delays.", rich_help_panel=CLUSTER),
     ] = Backend.simulator,
     address: Annotated[
-        str | None, typer.Option(help="Address of a running Dask scheduler; without it a local cluster is started.",
-                                 rich_help_panel=CLUSTER, show_default=False)] = None,
+        str | None,
+        typer.Option(
+            help="Address of a running Dask scheduler; without it a local cluster is started.",
+            rich_help_panel=CLUSTER,
+            show_default=False,
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(help="Learning rate.", rich_help_panel=TRAINING)] = 0.5,
     tune: Annotated[
-        str, typer.Option(help="Candidate rates, such as 0.1,0.3,1: each model gets its best.",
-                          rich_help_panel=TRAINING, show_default=False)] = "",
+        str,
+        typer.Option(
+            help="Candidate rates, such as 0.1,0.3,1: each model gets its best.",
+            rich_help_panel=TRAINING,
+            show_default=False,
+        ),
+    ] = "",
     l1: Annotated[
-        float, typer.Option(help="L1 penalty; above 0 the servers use FTRL-proximal.", rich_help_panel=TRAINING)] = 0.0,
+        float,
+        typer.Option(help="L1 penalty; above 0 the servers use FTRL-proximal.", rich_help_panel=TRAINING),
+    ] = 0.0,
     l2: Annotated[float, typer.Option(help="L2 penalty.", rich_help_panel=TRAINING)] = 0.0,
     batch_size: Annotated[int, typer.Option(help="Rows of a mini-batch.", rich_help_panel=TRAINING)] = 16,
     epochs: Annotated[int, typer.Option(help="Passes over the data.", rich_help_panel=TRAINING)] = 10,
-    seeds: Annotated[int, typer.Option(help="Runs of each model, with different luck.", rich_help_panel=TRAINING)] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Runs of each model, with different luck.", rich_help_panel=TRAINING)
+    ] = 3,
     seed: Annotated[int, typer.Option(help="The first seed.", rich_help_panel=TRAINING)] = 0,
     target: Annotated[
         float | None,
-        typer.Option(help="Loss whose time is measured; by default nine tenths of the best model's way.",
-                     rich_help_panel=TRAINING, show_default=False)] = None,
+        typer.Option(
+            help="Loss whose time is measured; by default nine tenths of the best model's way.",
+            rich_help_panel=TRAINING,
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for picture, report, table and traces.", rich_help_panel=OUTPUT)
     ] = Path("psbook-compare"),
@@ -109,7 +136,9 @@ def compare(
         cluster = psbook.Simulator(**settings, network=_network(network))
     else:
         if network != "none":
-            raise InvalidJob("--network is for the simulator; a real cluster has the network it has. Leave it out.")
+            raise InvalidJob(
+                "--network is for the simulator; a real cluster has the network it has. Leave it out."
+            )
         cluster = psbook.Dask(address, **settings)
     rates = [_number("--tune", text) for text in tune.split(",")] if tune else None
     typer.echo(f"Training {job.name} on {workers} workers and {servers} servers ({backend.value}) …")
@@ -125,8 +154,11 @@ def compare(
 def trace(
     path: Annotated[Path, typer.Argument(help="A trace written by `psbook compare` or `Trace.save`.")],
     perfetto: Annotated[
-        Path | None, typer.Option(help="Also write it as JSON for ui.perfetto.dev or chrome://tracing.",
-                                  show_default=False)] = None,
+        Path | None,
+        typer.Option(
+            help="Also write it as JSON for ui.perfetto.dev or chrome://tracing.", show_default=False
+        ),
+    ] = None,
     events: Annotated[int, typer.Option(help="Print so many events in words.")] = 0,
 ) -> None:
     """Say what a saved trace holds; convert it; walk through its first events."""
@@ -167,8 +199,8 @@ def _job(data: Path | None, label: str | None, **settings: Any) -> psbook.Job:
         values = set(y.tolist())
         if not values <= {0, 1}:
             raise DataError(
-                f"{data}: labels {sorted(values)[:6]}; required: two classes, 0 and 1 or -1 and 1. Choose the "
-                "column with --label."
+                f"{data}: labels {sorted(values)[:6]}; required: two classes, 0 and 1 or -1 and 1. Choose "
+                "the column with --label."
             )
         rows = hold_out(add_bias(X), y)
         name = f"logistic regression on {data.name}"

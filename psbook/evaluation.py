@@ -52,7 +52,8 @@ class Evaluator:
     def _finish(self, iterations: int, pieces: dict[int, tuple[float, Pieces, int]]) -> None:
         ordered = [pieces[shard] for shard in range(self._shards)]
         tables = {
-            name: whole(table, [values[name] for _, values, _ in ordered]) for name, table in self._tables.items()
+            name: whole(table, [values[name] for _, values, _ in ordered])
+            for name, table in self._tables.items()
         }
         loss = float(self._evaluate(**tables))
         time = max(at for at, _, _ in ordered)

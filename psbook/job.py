@@ -154,7 +154,8 @@ class Job:
         """Return the same job with another learning rate in every update function that has one.
 
         >>> import psbook as ps
-        >>> async def idle(worker): pass
+        >>> async def idle(worker):
+        ...     pass
         >>> job = ps.Job(idle, tables={"w": ps.Table(1, update=ps.SGD(0.1))})
         >>> job.with_rate(0.5).tables["w"].update
         SGD(rate=0.5)
@@ -212,7 +213,9 @@ def check_model(model: Consistency | None) -> Consistency:
         return BSP()
     if not isinstance(model, Consistency):
         remedy = f"; write {model.__name__}()" if isinstance(model, type) else ""
-        raise InvalidJob(f"consistency model {model!r}; required: a psbook.Consistency, as ps.SSP(3){remedy}.")
+        raise InvalidJob(
+            f"consistency model {model!r}; required: a psbook.Consistency, as ps.SSP(3){remedy}."
+        )
     return model
 
 
@@ -224,7 +227,9 @@ def as_role(name: str, role: Role | tuple[Program, int]) -> Role:
         try:
             role = Role(*role)
         except TypeError as error:
-            raise InvalidJob(f"role {name!r} is {role!r}; required: (program, count) or ps.Role(…).") from error
+            raise InvalidJob(
+                f"role {name!r} is {role!r}; required: (program, count) or ps.Role(…)."
+            ) from error
     check_program(f"role {name!r}", role.program)
     if not isinstance(role.count, int) or role.count < 1:
         raise InvalidJob(f"role {name!r}: {role.count!r} programs; required: a whole number >= 1.")
@@ -249,7 +254,9 @@ def check_tables(tables: Mapping[str, Table]) -> dict[str, Table]:
         if not isinstance(name, str) or not name.isidentifier():
             raise InvalidJob(f"table name {name!r}; required: a name of letters, digits and _.")
         if not isinstance(table, Table):
-            raise InvalidJob(f"table {name!r} is {type(table).__name__}; required: ps.Table(…) or ps.Table.of(…).")
+            raise InvalidJob(
+                f"table {name!r} is {type(table).__name__}; required: ps.Table(…) or ps.Table.of(…)."
+            )
     return dict(tables)
 
 
@@ -259,6 +266,8 @@ def check_evaluate(evaluate: Callable[..., float], tables: Mapping[str, Table]) 
         inspect.signature(evaluate).bind(**tables)
     except TypeError as error:
         named = ", ".join(tables)
-        raise InvalidJob(f"evaluate cannot take the tables ({error}); required: evaluate({named}).") from error
+        raise InvalidJob(
+            f"evaluate cannot take the tables ({error}); required: evaluate({named})."
+        ) from error
     except ValueError:
         return  # a builtin without signature: it will say so itself

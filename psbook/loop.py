@@ -104,7 +104,9 @@ class Loop:
             gradients = gradients if len(self.pushed) > 1 else (gradients,)
             accrued = gradients if accrued is None else zipped(operator.add, accrued, gradients)
             if self.local is not None:
-                parameters = [zipped(self._local_step, w, g) for w, g in zip(parameters, gradients, strict=True)]
+                parameters = [
+                    zipped(self._local_step, w, g) for w, g in zip(parameters, gradients, strict=True)
+                ]
             if step % self.n_push == 0:
                 self._push(worker, accrued)
                 accrued = None

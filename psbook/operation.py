@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Operation(Generic[T]):
     """An operation of a program: begun when it is made, its result there when it is awaited.
 
-    Operations that are not awaited at once run side by side, so that a pull can be under way during a compute.
+    Operations that are not awaited at once run side by side, so that a pull can go on during a compute.
     Using an operation in place of its result raises `NotAwaited`.
 
     Attributes
@@ -98,14 +98,16 @@ def gather(*operations: Operation[Any]) -> Operation[list[Any]]:
     --------
     >>> one, two = Operation("worker.pull('a')", "reply"), Operation("worker.pull('b')", "reply")
     >>> both = gather(one, two)
-    >>> one.resolve(1); two.resolve(2)
+    >>> one.resolve(1)
+    ... two.resolve(2)
     >>> both.done, both.take()
     (True, [1, 2])
     """
     for operation in operations:
         if not isinstance(operation, Operation):
             raise InvalidJob(
-                f"ps.gather got {type(operation).__name__}; required: operations such as worker.pull(…), not awaited."
+                f"ps.gather got {type(operation).__name__}; required: operations such as worker.pull(…), "
+                "not awaited."
             )
     together: Operation[list[Any]] = Operation(f"ps.gather({len(operations)} operations)", "gather")
     missing = [operation for operation in operations if not operation.done]

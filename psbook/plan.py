@@ -139,7 +139,9 @@ class Plan:
 
 def lay_out(job: Job, roles: dict[str, Role], servers: int) -> Layout:
     """Name the programs and say whose clocks count."""
-    programs, of_role, clocked = [], [], set()
+    programs: list[str] = []
+    of_role: list[str] = []
+    clocked: set[int] = set()
     for position, (name, role) in enumerate(roles.items()):
         counts = position == 0 if role.clocked is None else role.clocked
         for index in range(role.count):

@@ -87,7 +87,9 @@ class Handle:
         Ends the run from outside.
     """
 
-    def __init__(self, run: Callable[[Callable[[int, float | None], object]], Run], stop: Callable[[], object]) -> None:
+    def __init__(
+        self, run: Callable[[Callable[[int, float | None], object]], Run], stop: Callable[[], object]
+    ) -> None:
         self.iterations = 0
         """Worker iterations ended so far."""
         self.loss: float | None = None
@@ -101,7 +103,7 @@ class Handle:
     def _main(self, run: Callable[[Callable[[int, float | None], object]], Run]) -> None:
         try:
             self._run = run(self._progress)
-        except BaseException as error:  # whatever ends the thread is raised again by result()
+        except BaseException as error:  # noqa: BLE001  # whatever ends the thread is raised again by result()
             self._error = error
 
     def _progress(self, iterations: int, loss: float | None) -> None:

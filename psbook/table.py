@@ -299,7 +299,8 @@ class Table:
 
 
 def _rate_field(update: Update) -> str | None:
-    return next((name for name in ("rate", "alpha") if isinstance(getattr(update, name, None), float | int)), None)
+    names = ("rate", "alpha")
+    return next((name for name in names if isinstance(getattr(update, name, None), float | int)), None)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

@@ -151,8 +151,8 @@ class Worker:
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
             if self._nonfinite == "raise":
                 raise NonFinite(
-                    f"{self.name} pushed {_count_nonfinite(rows)} to table {table!r} at clock {self.iteration}; "
-                    "required: finite values. Lower the learning rate, or use Job(nonfinite='skip')."
+                    f"{self.name} pushed {_count_nonfinite(rows)} to table {table!r} at clock "
+                    f"{self.iteration}; required: finite values. Lower the learning rate, or use Job(nonfinite='skip')."
                 )
             self.report(skipped=1.0)
             operation.resolve()
@@ -216,9 +216,13 @@ class Worker:
     def compute(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Operation[Any]:
         """Compute ``function(*arguments, **options)``; simulated or real time passes here."""
         if not callable(function):
-            raise InvalidJob(f"worker.compute got {type(function).__name__}; required: a function, not its result.")
+            raise InvalidJob(
+                f"worker.compute got {type(function).__name__}; required: a function, not its result."
+            )
         if inspect.iscoroutinefunction(function):
-            raise InvalidJob(f"worker.compute got the coroutine function {function.__name__}; required: a function.")
+            raise InvalidJob(
+                f"worker.compute got the coroutine function {function.__name__}; required: a function."
+            )
         operation: Operation[Any] = Operation(
             f"worker.compute({getattr(function, '__name__', 'function')})", "compute"
         )
@@ -264,7 +268,9 @@ class Worker:
         """Record numbers by name, such as the loss of a mini-batch."""
         host = self._host
         for name, value in values.items():
-            host.recorder.add(self.now, self.name, "report", clock=self.iteration, value=float(value), detail=name)
+            host.recorder.add(
+                self.now, self.name, "report", clock=self.iteration, value=float(value), detail=name
+            )
 
     # Channels
 

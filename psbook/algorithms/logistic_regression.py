@@ -73,7 +73,9 @@ def logistic_regression(
     if update is None:
         update = FTRLProximal(alpha=rate, l1=l1, l2=l2) if l1 else SGD(rate)
     is_sparse = sparse.issparse(X)
-    program = SparseProgram(batch_size, l2) if is_sparse else Loop(partial(dense_gradient, l2=0.0 if l1 else l2))
+    program = (
+        SparseProgram(batch_size, l2) if is_sparse else Loop(partial(dense_gradient, l2=0.0 if l1 else l2))
+    )
     settings: dict[str, Any] = {"name": "logistic regression", **options}
     return Job(
         program,

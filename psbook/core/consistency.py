@@ -7,7 +7,9 @@ the shard has counted: `may_read` and `may_clock`. A model of your own answers t
 >>> @dataclass(frozen=True)
 ... class LeadersWait(Consistency):
 ...     '''Only the worker that is ahead of all others waits.'''
+...
 ...     lead: int = 2
+...
 ...     def may_read(self, rank, clock, clocks):
 ...         return clock - clocks.min <= self.lead or len(clocks) == 1
 """
@@ -241,4 +243,6 @@ def parse_model(text: str) -> Consistency:
     except ValueError as error:
         if isinstance(error, InvalidJob):
             raise
-        raise InvalidJob(f"model {text!r}: bound {bound!r}; required: a whole number, as in {name}:3.") from error
+        raise InvalidJob(
+            f"model {text!r}: bound {bound!r}; required: a whole number, as in {name}:3."
+        ) from error

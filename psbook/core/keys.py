@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
@@ -89,7 +90,9 @@ def check_keys(keys: object, size: int, table: str = "table") -> Keys:
         return KeyRange(0, size)
     if isinstance(keys, slice):
         if keys.step not in (None, 1):
-            raise InvalidKeys(f"table {table!r}: a slice of step {keys.step}; required: step 1. Pass an array.")
+            raise InvalidKeys(
+                f"table {table!r}: a slice of step {keys.step}; required: step 1. Pass an array."
+            )
         keys = KeyRange(0 if keys.start is None else keys.start, size if keys.stop is None else keys.stop)
     if isinstance(keys, KeyRange):
         if not 0 <= keys.start <= keys.stop <= size:
@@ -159,7 +162,9 @@ class RangePartition:
         self.size = size
         self.shards = shards
         self.borders = np.array([shard * size // shards for shard in range(shards + 1)], dtype=np.int64)
-        self._ranges = [KeyRange(int(a), int(b)) for a, b in zip(self.borders, self.borders[1:], strict=False)]
+        self._ranges = [
+            KeyRange(a, b) for a, b in itertools.pairwise(self.borders.tolist())
+        ]
 
     def range(self, shard: int) -> KeyRange:
         """Return the keys of one shard."""
@@ -174,6 +179,6 @@ class RangePartition:
                     yield Slice(shard, KeyRange(start, stop), start - keys.start, stop - keys.start)
             return
         cuts = np.searchsorted(keys, self.borders).tolist()
-        for shard, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for shard, (start, stop) in enumerate(itertools.pairwise(cuts)):
             if start < stop:
                 yield Slice(shard, keys[start:stop], start, stop)

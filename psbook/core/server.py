@@ -117,7 +117,9 @@ class Server:
                 )
             self.model = event.model
             return [*self._release(now), Send(CONTROLLER, ModelSet(self.shard, event.number))]
-        raise ProtocolError(f"{self.layout.server(self.shard)} got {type(event).__name__}, which is not for it")
+        raise ProtocolError(
+            f"{self.layout.server(self.shard)} got {type(event).__name__}, which is not for it"
+        )
 
     def _repeat(self, request: Request) -> list[Action]:
         """Acknowledge a duplicate again, and do nothing else."""

@@ -124,7 +124,8 @@ def tuned(
     }
     budget = min(run.seconds for run in runs.values() if "diverged" not in run.meta) if runs else math.inf
     return {
-        model.label: min(rates, key=lambda rate: _loss_within(runs[model.label, rate], budget)) for model in models
+        model.label: min(rates, key=lambda rate: _loss_within(runs[model.label, rate], budget))
+        for model in models
     }
 
 

@@ -60,7 +60,9 @@ class Comparison:
         One row a model; columns are explained in ``table.attrs["columns"]``.
     """
 
-    def __init__(self, entries: Sequence[Entry], seeds: Sequence[int], target: float | None, *, tuned: bool) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], seeds: Sequence[int], target: float | None, *, tuned: bool
+    ) -> None:
         self.entries = list(entries)
         self.seeds = list(seeds)
         self.tuned = tuned
@@ -85,7 +87,9 @@ class Comparison:
 
     def _default_target(self) -> float:
         """Nine tenths of the best model's way from the first loss to its lowest."""
-        losses = [statistics.history(run.trace)["loss"].to_numpy() for entry in self.entries for run in entry.runs]
+        losses = [
+            statistics.history(run.trace)["loss"].to_numpy() for entry in self.entries for run in entry.runs
+        ]
         first = float(np.median([loss[0] for loss in losses if len(loss)]))
         best = min(float(np.nanmin(loss)) for loss in losses if len(loss))
         return first - 0.9 * (first - best)
@@ -103,7 +107,9 @@ class Comparison:
         return {
             "model": entry.model.label,
             "rate": entry.rate,
-            "time_to_target_s": float(np.median(np.where(np.isnan(times), np.inf, times))) if most else math.nan,
+            "time_to_target_s": float(np.median(np.where(np.isnan(times), np.inf, times)))
+            if most
+            else math.nan,
             "time_to_target_min_s": float(reached.min()) if len(reached) else math.nan,
             "time_to_target_max_s": float(reached.max()) if len(reached) else math.nan,
             "reached": f"{len(reached)}/{len(times)}",
@@ -141,7 +147,11 @@ class Comparison:
         """Write table, picture, report and traces into a folder; return the paths by what they are."""
         folder = Path(folder)
         (folder / "traces").mkdir(parents=True, exist_ok=True)
-        paths = {"table": folder / "table.csv", "picture": folder / "comparison.png", "report": folder / "report.html"}
+        paths = {
+            "table": folder / "table.csv",
+            "picture": folder / "comparison.png",
+            "report": folder / "report.html",
+        }
         self.table.to_csv(paths["table"], index=False)
         figure = self.plot()
         figure.savefig(paths["picture"], dpi=150)
@@ -156,7 +166,7 @@ class Comparison:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return importlib.import_module("psbook.view.report").table_html(self)
+        return str(importlib.import_module("psbook.view.report").table_html(self))
 
 
 def file_name(label: str) -> str:

@@ -62,7 +62,7 @@ def measure(function: Callable[[], Any]) -> Outcome:
         outcome.result = function()
         if "jax" in sys.modules:
             sys.modules["jax"].block_until_ready(outcome.result)
-    except Exception as error:  # goes to the program, which may handle it, else to the caller of the run
+    except Exception as error:  # noqa: BLE001  # goes to the program, which may handle it, else to the caller of the run
         outcome.error = error
     elapsed = time.perf_counter() - begun
     outcome.compiling = min(elapsed, (_compiler().seconds if "jax" in sys.modules else 0.0) - before)
@@ -79,9 +79,9 @@ class _Compiler:
         self.seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if event.startswith("/jax/core/compile/"):
-            self.seconds += seconds
+            self.seconds += duration_secs
 
 
 @cache

@@ -85,7 +85,7 @@ class ProgramHost:
         try:
             if self._prepare is not None:
                 self._prepare()
-        except Exception as error:  # a kernel that raises ends the run as it would in the program
+        except Exception as error:  # noqa: BLE001  # a kernel that raises ends the run as it would in the program
             self._fail(error)
             return
         self._perform(self.client.hello())
@@ -153,7 +153,7 @@ class ProgramHost:
     def _begin(self) -> None:
         try:
             coroutine = self._program(self._make_worker(self))
-        except Exception as error:  # whatever a program raises reaches the caller of the run
+        except Exception as error:  # noqa: BLE001  # whatever a program raises reaches the caller of the run
             self._fail(error)
             return
         if not inspect.iscoroutine(coroutine):
@@ -177,7 +177,7 @@ class ProgramHost:
         except StopIteration as stop:
             self._returned(stop.value)
             return
-        except Exception as error:  # whatever a program raises reaches the caller of the run
+        except Exception as error:  # noqa: BLE001  # whatever a program raises reaches the caller of the run
             self._fail(error)
             return
         self._waiting, self._since = operation, self.driver.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -157,16 +158,22 @@ class ServerHost:
         """Hand the values over as they are, for the evaluation."""
         values = {name: storage.snapshot() for name, storage in self.storages.items()}
         self._take_snapshot(
-            self.server.shard, snapshot.iterations, self.driver.now(), values, sum(self.server.versions.values())
+            self.server.shard,
+            snapshot.iterations,
+            self.driver.now(),
+            values,
+            sum(self.server.versions.values()),
         )
 
     def _waiting_row(self, action: Parked | Unparked) -> None:
         message = action.message
-        parked = isinstance(action, Parked)
+        if isinstance(action, Parked):
+            kind, seconds, why = "park", math.nan, action.why
+        else:
+            kind, seconds, why = "release", action.seconds, ""
         self.recorder.add(
-            self.driver.now(), self.node, "park" if parked else "release", peer=action.peer,
-            table=getattr(message, "table", ""), clock=getattr(message, "clock", -1), message=message_text(message),
-            value=float("nan") if parked else action.seconds, detail=action.why if parked else "",
+            self.driver.now(), self.node, kind, peer=action.peer, table=getattr(message, "table", ""),
+            clock=getattr(message, "clock", -1), message=message_text(message), value=seconds, detail=why,
         )  # fmt: skip
 
     def _transmit(self, destination: str, message: Message) -> None:

@@ -61,7 +61,7 @@ class Simulator:
     --------
     >>> import psbook as ps
     >>> ps.Simulator(workers=8, servers=2, compute=ps.Exponential(0.1), seed=1).label
-    '8 workers, 2 servers, compute exponential 0.1 s, no network cost'
+    '8 workers, 2 servers, compute Exponential(0.1), no network cost'
     """
 
     workers: int | None = None
@@ -78,14 +78,9 @@ class Simulator:
         if self.workers is not None:
             check_count("workers", self.workers)
         check_count("servers", self.servers)
-        for name in ("compute", "service"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                object.__setattr__(self, name, Constant(float(value)))
-            elif value is not None and not isinstance(value, Law):
-                raise InvalidJob(f"{name}={value!r}; required: a law such as ps.Exponential(0.1), or seconds.")
-        if self.compute is None:
+        if as_law("compute", self.compute) is None:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
+        as_law("service", self.service)
         if self.network is not None and not isinstance(self.network, Network):
             raise InvalidJob(f"network={self.network!r}; required: ps.Network(bandwidth=…, latency=…).")
         if self.placement not in ("apart", "together"):
@@ -99,8 +94,9 @@ class Simulator:
     def label(self) -> str:
         """The cluster in a line, for plots and tables."""
         network = "no network cost" if self.network is None else self.network.label
-        compute = self.compute.label if isinstance(self.compute, Law) else self.compute
-        service = f", service {self.service.label}" if isinstance(self.service, Law) else ""
+        law, served = as_law("compute", self.compute), as_law("service", self.service)
+        compute = "" if law is None else law.label
+        service = "" if served is None else f", service {served.label}"
         count = "default number of" if self.workers is None else self.workers
         return f"{count} workers, {self.servers} servers, compute {compute}, {network}{service}"
 
@@ -125,6 +121,24 @@ class Simulator:
             programs = plan.layout.programs
             hosts = {server: programs[i % len(programs)] for i, server in enumerate(plan.layout.servers)}
         network = None if self.network is None else self.network.fresh({**self.network.hosts, **hosts})
+        law, service = as_law("compute", self.compute), as_law("service", self.service)
+        if law is None:
+            raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
         return Simulation(
-            plan, self.compute, network, self.service, self.trace, self.trace_path, self.placement, progress, stop
-        )  # type: ignore[arg-type]  # numbers have become laws
+            plan, law, network, service, self.trace, self.trace_path, self.placement, progress, stop
+        )
+
+
+def as_law(name: str, value: object) -> Law | None:
+    """Return a law; a number means constant seconds.
+
+    Raises
+    ------
+    InvalidJob
+        If it is neither.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Constant(float(value))
+    if value is not None and not isinstance(value, Law):
+        raise InvalidJob(f"{name}={value!r}; required: a law such as ps.Exponential(0.1), or seconds.")
+    return value

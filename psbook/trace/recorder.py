@@ -82,8 +82,9 @@ class Recorder:
     ) -> None:
         """Keep a row, if its kind is of the level; the columns are those of the schema."""
         if kind in self._kinds:
-            self._rows.append((time, duration, node, kind, peer, table, start, stop, clock, version, staleness,
-                               message, cause, bytes, value, detail))  # fmt: skip
+            row = (time, duration, node, kind, peer, table, start, stop, clock, version, staleness, message,
+                   cause, bytes, value, detail)  # fmt: skip
+            self._rows.append(row)
             if self._path is not None and len(self._rows) >= CHUNK:
                 self._write()
 

@@ -53,7 +53,13 @@ def reports(trace: Trace) -> pd.DataFrame:
     frame = rows[["time", "node", "clock", "detail", "value"]].set_axis(
         ["time_s", "node", "clock", "name", "value"], axis=1
     )
-    meaning = {"time_s": "[s]", "node": "program", "clock": "its iterations", "name": "name", "value": "number"}
+    meaning = {
+        "time_s": "[s]",
+        "node": "program",
+        "clock": "its iterations",
+        "name": "name",
+        "value": "number",
+    }
     return documented(frame, meaning)
 
 
@@ -66,12 +72,16 @@ def waiting(trace: Trace) -> pd.DataFrame:
     frame["total"] = frame[list(SPANS)].sum(axis=1, min_count=1)
     frame = frame.rename_axis(None, axis=1).rename_axis("node").reset_index()
     meanings = {kind: f"time booked as {kind} [s]" for kind in SPANS}
-    return documented(frame, {"node": "program", **meanings, "total": "sum of the five: the run's length [s]"})
+    return documented(
+        frame, {"node": "program", **meanings, "total": "sum of the five: the run's length [s]"}
+    )
 
 
 def idle_causes(trace: Trace) -> pd.DataFrame:
     """One row a program and cause of idling: seconds."""
-    rows = trace.of("idle").groupby(["node", "detail"], sort=True, observed=True)["duration"].sum().reset_index()
+    rows = (
+        trace.of("idle").groupby(["node", "detail"], sort=True, observed=True)["duration"].sum().reset_index()
+    )
     frame = rows.set_axis(["node", "cause", "seconds"], axis=1)
     return documented(frame, {"node": "program", "cause": "why it had nothing to do", "seconds": "[s]"})
 
@@ -112,9 +122,16 @@ def staleness(trace: Trace) -> pd.DataFrame:
 
 def messages(trace: Trace) -> pd.DataFrame:
     """One row a type of message: how many were sent, and their bytes."""
-    rows = trace.of("send").groupby("detail", sort=True, observed=True)["bytes"].agg(["count", "sum"]).reset_index()
+    rows = (
+        trace.of("send")
+        .groupby("detail", sort=True, observed=True)["bytes"]
+        .agg(["count", "sum"])
+        .reset_index()
+    )
     frame = rows.set_axis(["message", "count", "bytes"], axis=1)
-    return documented(frame, {"message": "type", "count": "messages sent", "bytes": "bytes sent, headers included"})
+    return documented(
+        frame, {"message": "type", "count": "messages sent", "bytes": "bytes sent, headers included"}
+    )
 
 
 def clock_gap(trace: Trace) -> pd.DataFrame:
@@ -140,7 +157,9 @@ def updates(trace: Trace) -> float:
     rows = trace.of("apply")
     if rows.empty:
         return math.nan if trace.meta.get("trace_level") == "off" else 0.0
-    per_shard = rows.groupby(["node", "table"], observed=True)["version"].max().groupby("node", observed=True).sum()
+    per_shard = (
+        rows.groupby(["node", "table"], observed=True)["version"].max().groupby("node", observed=True).sum()
+    )
     return float(per_shard.max())
 
 
@@ -150,8 +169,8 @@ def summary(trace: Trace) -> pd.Series[Any]:
     Returns
     -------
     Series
-        ``seconds``; ``iterations`` of workers; ``updates`` applied (a BSP round is one); ``iterations_per_s``;
-        ``staleness_mean``, ``staleness_max`` in updates; ``idle_share``, of the workers' time all that is not
+        ``seconds``; ``iterations`` of workers; ``updates`` applied (a BSP round is one);
+        ``iterations_per_s``; ``staleness_mean``, ``staleness_max`` in updates; ``idle_share``, of the workers' time all that is not
         compute; ``blocked_share``, held by the consistency model; ``bytes_sent``; ``loss_final``. NaN where
         the level of the trace does not tell.
     """

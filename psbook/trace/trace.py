@@ -72,7 +72,8 @@ class Trace:
 
     def __repr__(self) -> str:
         return (
-            f"<Trace of {len(self)} rows: {self.meta.get('model_label', '?')} on {self.meta.get('backend', '?')}, "
+            f"<Trace of {len(self)} rows: {self.meta.get('model_label', '?')} on "
+            f"{self.meta.get('backend', '?')}, "
             f"{self.end:.6g} {self.meta.get('time_unit', 's')}>"
         )
 
@@ -113,7 +114,9 @@ class Trace:
             raise DataError(f"{path}: not a Parquet file ({error}); required: a trace of psbook.") from error
         metadata = table.schema.metadata or {}
         if META_KEY not in metadata or not set(NAMES) <= set(table.column_names):
-            raise DataError(f"{path}: a Parquet file, but no trace of psbook; required: one written by Trace.save.")
+            raise DataError(
+                f"{path}: a Parquet file, but no trace of psbook; required: one written by Trace.save."
+            )
         frame = table.select(list(NAMES)).to_pandas()
         frame = frame.astype({c.name: c.dtype for c in COLUMNS})
         return cls(frame, json.loads(metadata[META_KEY]))
@@ -127,5 +130,7 @@ class Trace:
                 for text in values:
                     digest.update(text.encode() + b"\0")
             else:
-                digest.update(np.ascontiguousarray(values.to_numpy(), dtype=np.dtype(column.dtype).newbyteorder("<")))
+                digest.update(
+                    np.ascontiguousarray(values.to_numpy(), dtype=np.dtype(column.dtype).newbyteorder("<"))
+                )
         return digest.hexdigest()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from psbook.experiments.comparison import Comparison
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
@@ -85,7 +86,8 @@ def report(comparison: Comparison, figure: Figure) -> str:
     meta = comparison.meta
     facts = {
         "job": meta["job"],
-        "workers and servers": f"{len(meta['workers'])} and {len(meta['servers'])}, {meta.get('placement', '')}",
+        "workers and servers": f"{len(meta['workers'])} and {len(meta['servers'])}",
+        "placement": meta.get("placement", ""),
         "one iteration": meta["iteration_unit"],
         "compute times": meta.get("compute_label", ""),
         "network": meta.get("network_label", ""),
@@ -99,12 +101,13 @@ def report(comparison: Comparison, figure: Figure) -> str:
     listed = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items() if v)
     columns = comparison.table.attrs["columns"]
     meanings = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in columns.items())
+    sentence = getattr(figure, "psbook_sentence", comparison.title)
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(comparison.title)}</title><style>{STYLE}</style></head>
-<body><h1>{escape(comparison.title)}</h1>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(comparison.title)}</title>
+<style>{STYLE}</style></head><body><h1>{escape(comparison.title)}</h1>
 {table_html(comparison)}
 <p>{escape(conclusion(comparison))}</p>
-<img src="data:image/png;base64,{_png(figure)}" alt="{escape(getattr(figure, "psbook_sentence", comparison.title))}">
+<img src="data:image/png;base64,{_png(figure)}" alt="{escape(sentence)}">
 <h2>What was run</h2><dl>{listed}</dl>
 <h2>Columns</h2><dl>{meanings}</dl>
 </body></html>
@@ -122,7 +125,9 @@ def conclusion(comparison: Comparison) -> str:
         best = reached.loc[reached["time_to_target_s"].idxmin()]
         first = f"{best['model']} reached the target first, after {best['time_to_target_s']:.4g} {unit}."
     most = table.loc[table["idle_share"].idxmax()]
-    second = f"{most['model']} kept its workers waiting longest: {100 * most['idle_share']:.0f} % of their time."
+    second = (
+        f"{most['model']} kept its workers waiting longest: {100 * most['idle_share']:.0f} % of their time."
+    )
     caveat = "" if comparison.tuned else " The learning rate is the same for all models and was not tuned."
     return f"{first} {second}{caveat}"
 
