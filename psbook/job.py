@@ -164,6 +164,12 @@ class Job:
         job.tables = {name: table.with_rate(rate) for name, table in self.tables.items()}
         return job
 
+    def without_data(self) -> Job:
+        """Return the same job without data and objective, as it travels to where programs run."""
+        job = copy.copy(self)
+        job.data, job.evaluate = None, None
+        return job
+
     @property
     def rate(self) -> float | None:
         """Learning rate of the first table that has one."""

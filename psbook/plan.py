@@ -6,7 +6,7 @@ The same plan makes the hosts on both backends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,8 @@ class Plan:
         Roles with their counts.
     shards : list
         Data of each program, by rank; ``None`` where it has none.
+    every : int
+        Worker iterations between two evaluations; 0: none.
     """
 
     job: Job
@@ -46,6 +48,7 @@ class Plan:
     roles: dict[str, Role]
     shards: list[Any]
     seed: int
+    every: int = 0
 
     @classmethod
     def of(cls, job: Job, model: Consistency, workers: int | None, servers: int, seed: int) -> Plan:
@@ -72,19 +75,18 @@ class Plan:
                 )
         layout = lay_out(job, roles, servers)
         data = psbook.data.split(job.data, first.count, seed)
-        return cls(job, model, layout, roles, data + [None] * (len(layout.programs) - first.count), seed)
+        shards = data + [None] * (len(layout.programs) - first.count)
+        every = 0 if job.evaluate is None else job.every or max(1, len(layout.clocked))
+        return cls(job, model, layout, roles, shards, seed, every)
+
+    def without_data(self) -> Plan:
+        """Return the plan without what only the client needs: the data and the objective."""
+        return replace(self, job=self.job.without_data(), shards=[None] * len(self.shards))
 
     @property
     def workers(self) -> int:
         """Number of programs whose clocks count."""
         return len(self.layout.clocked)
-
-    @property
-    def every(self) -> int:
-        """Worker iterations between two evaluations; 0: none."""
-        if self.job.evaluate is None:
-            return 0
-        return self.job.every or max(1, self.workers)
 
     def program_host(self, rank: int, driver: Driver, recorder: Recorder) -> ProgramHost:
         """Make the host of a program."""

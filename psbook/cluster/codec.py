@@ -21,8 +21,9 @@ from psbook.core import keys, messages
 Frame: TypeAlias = npt.NDArray[np.uint8]
 """The bytes of one array, one-dimensional."""
 
-INLINE_BYTES = 1 << 16
-"""Arrays below this many bytes are copied into the header, which is faster than a frame of their own."""
+INLINE_BYTES = 1 << 17
+"""Arrays below this many bytes are copied into the header: at 100 kB three times the messages a second that
+frames of their own reach, at 256 kB as many, above fewer (two processes on one machine)."""
 
 _DATACLASSES: dict[str, type] = {}
 _FIELDS: dict[type, tuple[str, ...]] = {}

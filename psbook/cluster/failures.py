@@ -41,6 +41,17 @@ def unpack(packed: bytes) -> BaseException:
     return error.with_traceback(trace)
 
 
+def kind_of(error: BaseException) -> tuple[str, str, BaseException | None]:
+    """Return the name of a psbook error, its text with notes, and the exception behind it.
+
+    >>> kind_of(errors.UnknownTable("table 'v'"))
+    ('UnknownTable', "table 'v'", None)
+    """
+    ours = next((c.__name__ for c in type(error).__mro__ if c.__module__ == errors.__name__), "ProgramError")
+    text = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    return ours, text, error.__cause__
+
+
 def named(kind: str, detail: str, packed: bytes = b"") -> errors.PsbookError:
     """Return the psbook error called `kind`; the packed exception is its cause.
 

@@ -37,6 +37,9 @@ class Node(Protocol):
     def progress(self) -> int | None:
         """Return the program's clock; ``None`` if this is no program."""
 
+    def drain(self) -> list[Any]:
+        """Return what a shard has kept for the evaluation since the last call."""
+
     async def collect(self) -> dict[str, Any]:
         """Return what goes home at the end of the run: rows of the trace, values."""
 
@@ -156,13 +159,20 @@ class ProcessPlugin(WorkerPlugin):
     # The client's requests
 
     async def _control(self, action: str) -> Any:
-        requests: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {"collect": self._collect}
+        requests: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "collect": self._collect,
+            "drain": self._drain,
+        }
         return await requests[action]()
 
     async def _collect(self) -> Any:
         home = {name: await node.collect() for name, node in self.nodes.items()}
         clock = {"offset": self.clock.offset, "error": self.offset_error}
         return to_serialize({"nodes": home, "clock": clock})
+
+    async def _drain(self) -> Any:
+        shards = {name: node for name, node in self.nodes.items() if name in self.spec.layout.servers}
+        return to_serialize([taken for node in shards.values() for taken in node.drain()])
 
     async def teardown(self, worker: Worker) -> None:
         """Close everything of the run; called by Dask when the plugin is removed or the worker closes."""

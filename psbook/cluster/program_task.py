@@ -80,6 +80,10 @@ class ProgramNode:
         future: Future[Any] = self._executor.submit(function, *arguments)
         future.add_done_callback(lambda f: self._call(done, f))
 
+    def trouble(self, kind: str, detail: str, error: BaseException | None) -> None:
+        """Tell the controller that the program raised."""
+        self._process.trouble(kind, self.name, detail, error)
+
     def end(self) -> None:
         """End the task."""
         if not self._ended.done():
@@ -112,7 +116,7 @@ class ProgramNode:
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
-def run_program(run: str, name: str, make_host: Callable[[ProgramNode], Host]) -> None:
+def run_program(run: str, name: str, make_host: Callable[..., Host], *held: Any) -> None:
     """Run a program to its end; the Dask task.
 
     Parameters
@@ -123,6 +127,8 @@ def run_program(run: str, name: str, make_host: Callable[[ProgramNode], Host]) -
         The program's node.
     make_host
         Makes the host around the node.
+    held
+        At most one object whose ``data`` is the program's shard of the data.
 
     Raises
     ------
@@ -135,7 +141,8 @@ def run_program(run: str, name: str, make_host: Callable[[ProgramNode], Host]) -
             f"{name} was started in a process without {run}; required: the run's plugin there."
         )
     secede()
-    asyncio.run(_main(name, process, make_host))
+    data = [each.data for each in held]
+    asyncio.run(_main(name, process, lambda node: make_host(node, *data)))
 
 
 async def _main(name: str, process: ProcessPlugin, make_host: Callable[[ProgramNode], Host]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -81,11 +82,17 @@ class Session:
             retries=0,
         )
 
-    def watch(self, report: Callable[[Mapping[str, int]], None] = lambda clocks: None) -> PsbookError | None:
+    def watch(
+        self,
+        report: Callable[[Mapping[str, int]], None] = lambda clocks: None,
+        every: float = math.inf,
+        also: Callable[[], None] = lambda: None,
+    ) -> PsbookError | None:
         """Wait for the end of the run; return why it failed, if it did.
 
-        `report` is called a few times a second with the clock of each program.
+        `report` is called a few times a second with the clock of each program, `also` each `every` seconds.
         """
+        due = time.monotonic() + every
         deadline = time.monotonic() + START_SECONDS
         while True:
             status = self._status()
@@ -94,6 +101,9 @@ class Session:
             if status["state"] == "ended":
                 trouble = status["trouble"]
                 return named(*trouble) if trouble else None
+            if time.monotonic() > due:
+                also()
+                due = time.monotonic() + every
             failed = self._failed_task()
             if failed is not None:
                 return failed
@@ -142,14 +152,22 @@ class Session:
         answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, addresses)
         return answers
 
-    async def _collect(self, addresses: Sequence[str]) -> dict[str, Any]:
+    def drain(self) -> dict[str, list[Any]]:
+        """Return the snapshots that the shards have taken since the last call, by address."""
+        addresses = [address for address in self.spec.processes if address not in self.gone]
+        answers: dict[str, list[Any]] = self.client.sync(self._collect, addresses, "drain", list)
+        return answers
+
+    async def _collect(
+        self, addresses: Sequence[str], action: str = "collect", kind: type = dict
+    ) -> dict[str, Any]:
         # By way of the scheduler: a client need not reach the workers, on Kubernetes it often cannot.
         async def one(address: str) -> Any:
-            message = {"op": self.spec.name, "action": "collect"}
+            message = {"op": self.spec.name, "action": action}
             return await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), COLLECT_SECONDS)
 
         found = await asyncio.gather(*map(one, addresses), return_exceptions=True)
-        return {a: home for a, home in zip(addresses, found, strict=True) if isinstance(home, dict)}
+        return {a: home for a, home in zip(addresses, found, strict=True) if isinstance(home, kind)}
 
     def close(self) -> None:
         """Leave the cluster as it was; safe to call at any time."""

@@ -67,9 +67,17 @@ class ServerHost:
 
     def start(self) -> None:
         """Say hello to the controller; keep the initial values for the evaluation."""
+        self.keep_initial()
+        self._transmit(CONTROLLER, Hello(self.node))
+
+    def keep_initial(self) -> None:
+        """Hand the initial values over, for the evaluation at time 0."""
         if self.server.every:
             self.keep(Snapshot(0))
-        self._transmit(CONTROLLER, Hello(self.node))
+
+    def values(self) -> tuple[dict[str, tuple[Keys, Any]], int]:
+        """Return the values of each table, and the worker iterations counted."""
+        return {name: storage.snapshot() for name, storage in self.storages.items()}, self.server.counted
 
     def arrived(self, source: str, message: Message) -> None:
         """Stamp a message that has reached the shard's queue."""
@@ -88,11 +96,13 @@ class ServerHost:
             return
         actions = self.server.handle(message, self.driver.now())
         if self._execute is None:
-            for action in actions:
-                self._do(action)
-        else:
-            for action in actions:
-                self._execute(self._do, action)
+            self._do_all(actions)
+        elif actions:
+            self._execute(self._do_all, actions)
+
+    def _do_all(self, actions: list[Action]) -> None:
+        for action in actions:
+            self._do(action)
 
     def _do(self, action: Action) -> None:
         if self.failed:

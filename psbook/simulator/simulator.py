@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from psbook.core.consistency import Consistency
 from psbook.errors import InvalidJob
 from psbook.job import Job, Progress
-from psbook.laws import Constant, Law
+from psbook.laws import Law
+from psbook.laws.option import law_option
 from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
@@ -78,9 +81,9 @@ class Simulator:
         if self.workers is not None:
             check_count("workers", self.workers)
         check_count("servers", self.servers)
-        if as_law("compute", self.compute) is None:
+        if law_option("compute", self.compute) is None:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
-        as_law("service", self.service)
+        law_option("service", self.service)
         if self.network is not None and not isinstance(self.network, Network):
             raise InvalidJob(f"network={self.network!r}; required: ps.Network(bandwidth=…, latency=…).")
         if self.placement not in ("apart", "together"):
@@ -94,11 +97,16 @@ class Simulator:
     def label(self) -> str:
         """The cluster in a line, for plots and tables."""
         network = "no network cost" if self.network is None else self.network.label
-        law, served = as_law("compute", self.compute), as_law("service", self.service)
+        law, served = law_option("compute", self.compute), law_option("service", self.service)
         compute = "" if law is None else law.label
         service = "" if served is None else f", service {served.label}"
         count = "default number of" if self.workers is None else self.workers
         return f"{count} workers, {self.servers} servers, compute {compute}, {network}{service}"
+
+    @contextlib.contextmanager
+    def opened(self, nodes: int | None = None) -> Iterator[Simulator]:
+        """Give this backend; there is nothing to open (`psbook.Dask.opened` keeps a cluster for several runs)."""
+        yield self
 
     def run(self, job: Job, model: Consistency, progress: Progress | None = None) -> Run:
         """Run a job to its end; see `Job.run`."""
@@ -121,24 +129,10 @@ class Simulator:
             programs = plan.layout.programs
             hosts = {server: programs[i % len(programs)] for i, server in enumerate(plan.layout.servers)}
         network = None if self.network is None else self.network.fresh({**self.network.hosts, **hosts})
-        law, service = as_law("compute", self.compute), as_law("service", self.service)
+        law, service = law_option("compute", self.compute), law_option("service", self.service)
         if law is None:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
         return Simulation(
             plan, law, network, service, self.trace, self.trace_path, self.placement, progress, stop
         )
 
-
-def as_law(name: str, value: object) -> Law | None:
-    """Return a law; a number means constant seconds.
-
-    Raises
-    ------
-    InvalidJob
-        If it is neither.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Constant(float(value))
-    if value is not None and not isinstance(value, Law):
-        raise InvalidJob(f"{name}={value!r}; required: a law such as ps.Exponential(0.1), or seconds.")
-    return value

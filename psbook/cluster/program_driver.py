@@ -1,0 +1,130 @@
+"""Driver of a program on Dask: real time, real messages, and computing padded to a law's time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from psbook.cluster.failures import kind_of
+from psbook.cluster.program_task import ProgramNode
+from psbook.core.messages import Message
+from psbook.hosts.driver import Outcome, measure
+from psbook.laws import Draws, Law
+from psbook.plan import Plan
+from psbook.trace import Recorder
+
+
+class ProgramDriver:
+    """Driver of a `ProgramHost`, and the host that a `ProgramNode` sees; everything on the program's loop.
+
+    Parameters
+    ----------
+    node
+        The program's place in its process.
+    plan
+        The run.
+    rank
+        The program.
+    law
+        Each compute step takes at least its time; ``None``: what it takes.
+    level
+        Level of the trace.
+    """
+
+    def __init__(self, node: ProgramNode, plan: Plan, rank: int, law: Law | None, level: str) -> None:
+        self._node = node
+        self._draws = None if law is None else Draws(law, plan.seed)
+        self._computed = 0
+        self.recorder = Recorder(level)
+        self.host = plan.program_host(rank, self, self.recorder)
+
+    # The driver
+
+    def now(self) -> float:
+        """Seconds since the start signal."""
+        return self._node.now()
+
+    def call_later(self, seconds: float, function: Callable[..., object], *arguments: Any) -> None:
+        """Call `function` when real time has passed."""
+        self._node.call_later(seconds, partial(function, *arguments))
+
+    def transmit(self, source: str, destination: str, message: Message) -> None:
+        """Send a message."""
+        self._node.transmit(destination, message)
+
+    def compute(self, rank: int, function: Callable[[], Any], done: Callable[[Outcome], None]) -> None:
+        """Compute in the program's second thread; let at least the law's time pass there."""
+        iteration = self._computed
+        self._computed += 1
+
+        def finished(future: Future[Outcome]) -> None:
+            if not future.cancelled():
+                done(future.result())
+
+        self._node.run_compute(self._timed, (rank, iteration, function), finished)
+
+    def _timed(self, rank: int, iteration: int, function: Callable[[], Any]) -> Outcome:
+        outcome = measure(function)
+        if self._draws is not None:
+            time.sleep(max(0.0, self._draws.at(rank, iteration, outcome.seconds) - outcome.seconds))
+        return outcome
+
+    def fail(self, node: str, error: BaseException) -> None:
+        """Tell the controller that the program raised."""
+        self._node.trouble(*kind_of(error))
+
+    def ended(self, node: str) -> None:
+        """The program has ended, and with it the task."""
+        self._node.end()
+
+    # The host
+
+    def start(self) -> None:
+        """Prepare and say hello."""
+        self.host.start()
+
+    def receive(self, source: str, message: Message) -> None:
+        """Take in a message."""
+        self.host.receive(source, message)
+
+    def halt(self, why: str) -> None:
+        """End the program where it stands."""
+        self.host.halt(why)
+        self._node.end()
+
+    def progress(self) -> int | None:
+        """Return the program's clock."""
+        return self.host.clock
+
+    def collect(self) -> dict[str, Any]:
+        """Return rows, the program's result, and how far its time is booked."""
+        host = self.host
+        return {
+            "rows": self.recorder.rows(),
+            "result": host.result,
+            "booked": host.booking.until,
+            "clock": host.clock,
+            "finished": host.finished,
+        }
+
+
+
+
+@dataclass(frozen=True)
+class MakeProgram:
+    """Makes the host of a program in the process where it runs, with the data that lies there."""
+
+    plan: Plan
+    rank: int
+    law: Law | None
+    level: str
+
+    def __call__(self, node: ProgramNode, data: Any = None) -> ProgramDriver:
+        """Make the host around `node`."""
+        shards = [None] * len(self.plan.shards)
+        shards[self.rank] = data
+        return ProgramDriver(node, replace(self.plan, shards=shards), self.rank, self.law, self.level)

@@ -1,0 +1,108 @@
+"""A shard in a worker process: its host, a thread of its own for its values, its snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from psbook.cluster.failures import kind_of
+from psbook.cluster.process_plugin import ProcessPlugin
+from psbook.core.messages import CONTROLLER, Hello, Message
+from psbook.hosts.driver import Outcome
+from psbook.plan import Plan
+from psbook.trace import Recorder
+
+
+class ShardNode:
+    """Driver of a `ServerHost`, and the node that the process sees.
+
+    Messages are taken in on the process's loop; whatever touches values, and every reply, goes through one
+    thread in order, so that a large update delays no heartbeat and an acknowledgement follows its update.
+    """
+
+    def __init__(self, name: str, process: ProcessPlugin, plan: Plan, level: str) -> None:
+        self.name = name
+        self._process = process
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"psbook-{name}")
+        self._snapshots: list[tuple[int, int, float, Any, int]] = []
+        self.recorder = Recorder(level)
+        shard = plan.layout.servers.index(name)
+        self.host = plan.server_host(shard, self, self.recorder, self._take_snapshot, self._executor.submit)
+        self.host.keep_initial()
+
+    def _take_snapshot(self, *snapshot: Any) -> None:
+        self._snapshots.append(snapshot)
+
+    # The driver
+
+    def now(self) -> float:
+        """Seconds since the start signal."""
+        return self._process.clock.now()
+
+    def transmit(self, source: str, destination: str, message: Message) -> None:
+        """Send a message."""
+        self._process.send(source, destination, message)
+
+    def call_later(self, seconds: float, function: Callable[..., object], *arguments: Any) -> object:
+        """Call `function` on the process's loop."""
+        return self._process.worker.loop.call_later(seconds, function, *arguments)
+
+    def compute(self, rank: int, function: Callable[[], Any], done: Callable[[Outcome], None]) -> None:
+        """Shards do not compute; their functions run in `psbook.storage.Storage`."""
+        raise AssertionError("a shard was asked to compute")
+
+    def fail(self, node: str, error: BaseException) -> None:
+        """Tell the controller that an update or a server-side function raised."""
+        kind, detail, cause = kind_of(error)
+        self._process.trouble(kind, node, detail, cause)
+
+    def ended(self, node: str) -> None:
+        """Programs end, shards do not."""
+
+    # The node
+
+    def receive(self, source: str, message: Any) -> None:
+        """Take in a message, on the process's loop."""
+        self.host.arrived(source, message)
+        self.host.handle(message)
+
+    def halt(self, why: str) -> None:
+        """Nothing to do: a shard only answers."""
+
+    def progress(self) -> int | None:
+        """No program."""
+        return None
+
+    def drain(self) -> list[tuple[int, int, float, Any, int]]:
+        """Return the snapshots taken since the last call."""
+        taken, self._snapshots = self._snapshots, []
+        return taken
+
+    async def collect(self) -> dict[str, Any]:
+        """Return rows, values and the last snapshots, behind every update that was taken in."""
+        tables, counted = self._executor.submit(self.host.values).result()
+        return {
+            "rows": self.recorder.rows(),
+            "tables": tables,
+            "counted": counted,
+            "updates": sum(self.host.server.versions.values()),
+            "snapshots": self.drain(),
+        }
+
+    async def close(self) -> None:
+        """Let go of the thread."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class MakeShard:
+    """Makes a shard in the process where it lives."""
+
+    plan: Plan
+    level: str
+
+    def __call__(self, name: str, process: ProcessPlugin) -> ShardNode:
+        """Make the shard called `name`, and say hello."""
+        return ShardNode(name, process, self.plan, self.level)
