@@ -144,7 +144,8 @@ class ProcessPlugin(WorkerPlugin):
         nodes = ", ".join(self.spec.nodes_of(address))
         if not nodes:
             # The controller has gone, or has given us up while we were hung: nobody else will tidy up here.
-            self._leaving = asyncio.create_task(self.worker.plugin_remove(name=self.name))
+            if self.name in self.worker.plugins:
+                self._leaving = asyncio.create_task(self.worker.plugin_remove(name=self.name))
             return
         detail = f"{nodes} at {address} lost: the connection from {self.worker.address} broke ({why})."
         self.trouble("NodeFailure", self.process, detail)
