@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from psbook.errors import InvalidJob
 from psbook.trace.schema import COLUMNS, LEVELS, NAMES
-from psbook.trace.trace import Trace, arrow_schema, frame_of
+from psbook.trace.trace import Trace, arrow_schema, frame_from, frame_of
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -94,20 +94,22 @@ class Recorder:
 
     def extend(self, rows: Iterable[Row], offset: float = 0.0) -> None:
         """Take over rows of another process, whose clock is `offset` seconds behind."""
-        self._rows.extend((row[0] + offset, *row[1:]) for row in rows)
+        for row in rows:
+            self._rows.append((row[0] + offset, *row[1:]))
+            if self._path is not None and len(self._rows) >= CHUNK:
+                self._write()
 
     def trace(self, meta: dict[str, Any]) -> Trace:
         """Return the trace: rows sorted by time, in the order they came where times are equal."""
-        if self._path is None or self._writer is None:
-            trace = Trace(frame_of(self._rows), meta)
-            if self._path is not None:
-                trace.save(self._path)
-            return trace
-        self._write()
-        self._writer.close()
-        rows = pq.read_table(self._path).to_pandas()[list(NAMES)]
-        trace = Trace(frame_of(rows), meta)
-        trace.save(self._path)
+        if self._writer is None:
+            frame = frame_of(self._rows)
+        else:
+            self._write()
+            self._writer.close()
+            frame = frame_of(frame_from(pq.read_table(self._path)))
+        trace = Trace(frame, {"trace_level": self.level, **meta})
+        if self._path is not None:
+            trace.save(self._path)
         return trace
 
     def _write(self) -> None:

@@ -1,18 +1,21 @@
 """Quantities of a trace as tidy tables.
 
-Every table documents its columns, with units, in ``frame.attrs["columns"]``. What the level of a trace does
-not hold is NaN, never zero.
+Every table documents its columns, with units, in ``frame.attrs["columns"]``. Seconds are those of
+``trace.meta["time_unit"]``. A table whose rows the level of the trace leaves out raises `DataError`; in
+`summary` such a quantity is NaN. Nothing is zero by omission. Each table costs O(rows).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from psbook.trace.schema import SPANS
+from psbook.errors import DataError
+from psbook.trace.schema import LEVELS, SPANS
 from psbook.trace.trace import Trace
 
 
@@ -23,8 +26,18 @@ def documented(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     return frame
 
 
+def require(trace: Trace, what: str, *kinds: str) -> None:
+    """Raise `DataError` unless the trace's level keeps rows of these kinds, which `what` is made of."""
+    if not set(kinds) <= LEVELS[trace.level]:
+        enough = next(name for name, kept in LEVELS.items() if set(kinds) <= kept)
+        raise DataError(
+            f"the trace was recorded at level {trace.level!r}, which leaves out what {what} needs; required: "
+            f'level {enough!r}. Run again with trace="{enough}".'
+        )
+
+
 def history(trace: Trace) -> pd.DataFrame:
-    """One row an evaluation, in the order of worker iterations.
+    """One row an evaluation, in the order of worker iterations; every level has them.
 
     >>> from psbook.trace import Recorder
     >>> recorder = Recorder()
@@ -48,28 +61,35 @@ def history(trace: Trace) -> pd.DataFrame:
 
 
 def reports(trace: Trace) -> pd.DataFrame:
-    """One row a number that a program reported."""
+    """One row a number that a program reported; every level has them."""
     rows = trace.of("report")
     frame = rows[["time", "node", "clock", "detail", "value"]].set_axis(
         ["time_s", "node", "clock", "name", "value"], axis=1
     )
     meaning = {
-        "time_s": "[s]",
+        "time_s": "when it was reported [s]",
         "node": "program",
-        "clock": "its iterations",
-        "name": "name",
-        "value": "number",
+        "clock": "its iterations ended by then",
+        "name": "what it is",
+        "value": "the number, in the program's own unit",
     }
     return documented(frame, meaning)
 
 
 def waiting(trace: Trace) -> pd.DataFrame:
-    """One row a program: seconds of each kind of its time, which add up to the run (semantics.md H3)."""
-    programs = trace.meta.get("programs") or sorted(trace.of(*SPANS)["node"].unique())
+    """One row a program: seconds of each kind of its time, which add up to the run (semantics.md H3).
+
+    Raises
+    ------
+    DataError
+        If the trace has no spans.
+    """
+    require(trace, "the programs' time", *SPANS)
     spans = trace.of(*SPANS)
+    programs = trace.meta.get("programs") or sorted(spans["node"].unique())
     sums = spans.pivot_table(index="node", columns="kind", values="duration", aggfunc="sum", observed=True)
-    frame = sums.reindex(index=programs, columns=list(SPANS)).fillna(0.0 if len(spans) else math.nan)
-    frame["total"] = frame[list(SPANS)].sum(axis=1, min_count=1)
+    frame = sums.reindex(index=programs, columns=list(SPANS)).fillna(0.0).astype(np.float64)
+    frame["total"] = frame.sum(axis=1)
     frame = frame.rename_axis(None, axis=1).rename_axis("node").reset_index()
     meanings = {kind: f"time booked as {kind} [s]" for kind in SPANS}
     return documented(
@@ -78,35 +98,55 @@ def waiting(trace: Trace) -> pd.DataFrame:
 
 
 def idle_causes(trace: Trace) -> pd.DataFrame:
-    """One row a program and cause of idling: seconds."""
+    """One row a program and cause of idling: seconds. Raises `DataError` if the trace has no spans."""
+    require(trace, "idling", "idle")
     rows = (
         trace.of("idle").groupby(["node", "detail"], sort=True, observed=True)["duration"].sum().reset_index()
     )
     frame = rows.set_axis(["node", "cause", "seconds"], axis=1)
-    return documented(frame, {"node": "program", "cause": "why it had nothing to do", "seconds": "[s]"})
+    return documented(
+        frame, {"node": "program", "cause": "why it had nothing to do", "seconds": "time idle for it [s]"}
+    )
 
 
 def iterations(trace: Trace) -> pd.DataFrame:
-    """One row an iteration of a program: when it began and ended, and where its time went."""
+    """One row an ended iteration of a program: when it began and ended, and where its time went.
+
+    Raises
+    ------
+    DataError
+        If the trace has no spans.
+    """
+    require(trace, "iterations", "clock", *SPANS)
     clocks = trace.of("clock")[["node", "clock", "time"]].rename(columns={"time": "end"})
     clocks["clock"] -= 1
     clocks["start"] = clocks.groupby("node", sort=False, observed=True)["end"].shift(fill_value=0.0)
-    spans = trace.of(*SPANS)
-    sums = spans.pivot_table(
+    sums = trace.of(*SPANS).pivot_table(
         index=["node", "clock"], columns="kind", values="duration", aggfunc="sum", observed=True
-    ).reindex(columns=list(SPANS))
-    frame = clocks.join(sums.fillna(0.0), on=["node", "clock"])
-    frame[list(SPANS)] = frame[list(SPANS)].fillna(0.0 if len(spans) else math.nan)
+    )
+    if sums.empty:
+        frame = clocks.assign(**dict.fromkeys(SPANS, 0.0))
+    else:
+        frame = clocks.join(sums.reindex(columns=list(SPANS)), on=["node", "clock"])
+        frame[list(SPANS)] = frame[list(SPANS)].fillna(0.0)
     meanings = {kind: f"time booked as {kind} while at this clock [s]" for kind in SPANS}
     return documented(
         frame[["node", "clock", "start", "end", *SPANS]],
-        {"node": "program", "clock": "number of the iteration, from 0", "start": "end of the one before [s]",
-         "end": "when it called clock() [s]", **meanings},
+        {"node": "program", "clock": "number of the iteration, from 0",
+         "start": "end of the one before, 0 for the first [s]", "end": "when it called clock() [s]",
+         **meanings},
     )  # fmt: skip
 
 
 def staleness(trace: Trace) -> pd.DataFrame:
-    """One row an applied update that was computed from a read: how many updates came in between."""
+    """One row an applied update that was computed from a read: how many updates came in between.
+
+    Raises
+    ------
+    DataError
+        If the trace has no "apply" rows.
+    """
+    require(trace, "staleness", "apply")
     rows = trace.of("apply")
     rows = rows[rows["staleness"] >= 0]
     frame = rows[["time", "node", "peer", "table", "clock", "version", "staleness"]].set_axis(
@@ -115,13 +155,20 @@ def staleness(trace: Trace) -> pd.DataFrame:
     return documented(
         frame,
         {"time_s": "when it was applied [s]", "server": "shard", "worker": "who pushed it", "table": "table",
-         "clock": "clock it belongs to", "version": "version of the range afterwards",
+         "clock": "clock it belongs to", "version": "version of the table on the shard afterwards [updates]",
          "staleness": "version when applied − version read [updates]"},
     )  # fmt: skip
 
 
 def messages(trace: Trace) -> pd.DataFrame:
-    """One row a type of message: how many were sent, and their bytes."""
+    """One row a type of message: how many were sent, and their bytes.
+
+    Raises
+    ------
+    DataError
+        If the trace is not of level "full".
+    """
+    require(trace, "messages", "send")
     rows = (
         trace.of("send")
         .groupby("detail", sort=True, observed=True)["bytes"]
@@ -130,37 +177,99 @@ def messages(trace: Trace) -> pd.DataFrame:
     )
     frame = rows.set_axis(["message", "count", "bytes"], axis=1)
     return documented(
-        frame, {"message": "type", "count": "messages sent", "bytes": "bytes sent, headers included"}
+        frame,
+        {
+            "message": "type",
+            "count": "messages sent",
+            "bytes": "bytes sent, headers included, of all together",
+        },
     )
 
 
 def clock_gap(trace: Trace) -> pd.DataFrame:
-    """One row a call of ``clock()``: the slowest and the fastest clock among unfinished workers then."""
-    workers = list(trace.meta.get("workers") or trace.of("clock")["node"].unique())
+    """One row a call of ``clock()`` and an end of a worker: slowest and fastest clock of who is not finished.
+
+    Raises
+    ------
+    DataError
+        If the trace has no "clock" rows.
+
+    Examples
+    --------
+    >>> from psbook.trace import Recorder
+    >>> recorder = Recorder()
+    >>> recorder.add(1.0, "worker-0", "clock", clock=1)
+    >>> clock_gap(recorder.trace({"workers": ["worker-0", "worker-1"]})).to_dict("records")
+    [{'time_s': 1.0, 'min': 0, 'max': 1, 'gap': 1}]
+    """
+    require(trace, "the clock gap", "clock", "finish")
     rows = trace.of("clock", "finish")
+    workers = workers_of(trace)
     rows = rows[rows["node"].isin(workers)]
     clocks = dict.fromkeys(workers, 0)
+    holders = Counter(clocks.values())
+    low = high = 0
     found = []
-    for time, node, kind, clock in rows[["time", "node", "kind", "clock"]].itertuples(index=False):
+    columns = (rows[name].to_list() for name in ("time", "node", "kind", "clock"))
+    for time, node, kind, clock in zip(*columns, strict=True):
+        if node not in clocks:
+            continue
+        holders[clocks[node]] -= 1
         if kind == "finish":
-            clocks.pop(node, None)
+            del clocks[node]
         else:
             clocks[node] = clock
-        if clocks:
-            found.append((time, min(clocks.values()), max(clocks.values())))
-    frame = pd.DataFrame(found, columns=["time_s", "min", "max"])
-    return documented(frame, {"time_s": "[s]", "min": "slowest clock", "max": "fastest clock"})
+            holders[clock] += 1
+            high = max(high, clock)
+        if not clocks:
+            break
+        while not holders[low]:
+            low += 1
+        while not holders[high]:
+            high -= 1
+        found.append((time, low, high, high - low))
+    frame = pd.DataFrame(found, columns=["time_s", "min", "max", "gap"])
+    return documented(
+        frame,
+        {"time_s": "when a worker clocked or ended [s]", "min": "slowest clock afterwards",
+         "max": "fastest clock afterwards", "gap": "max − min [iterations]"},
+    )  # fmt: skip
+
+
+def workers_of(trace: Trace) -> list[str]:
+    """Return the programs whose clocks count: those the trace names, else those that clocked."""
+    return list(trace.meta.get("workers") or sorted(trace.of("clock")["node"].unique()))
 
 
 def updates(trace: Trace) -> float:
-    """Updates applied, on the shard with most; a BSP round of a table is one. NaN without "apply" rows."""
+    """Updates applied, over all tables, on the shard with most; a BSP round of a table is one.
+
+    NaN if the trace has no "apply" rows.
+    """
+    if "apply" not in LEVELS[trace.level]:
+        return math.nan
     rows = trace.of("apply")
     if rows.empty:
-        return math.nan if trace.meta.get("trace_level") == "off" else 0.0
+        return 0.0
     per_shard = (
         rows.groupby(["node", "table"], observed=True)["version"].max().groupby("node", observed=True).sum()
     )
     return float(per_shard.max())
+
+
+SUMMARY: dict[str, str] = {
+    "seconds": "length of the run [s]",
+    "iterations": "worker iterations ended",
+    "updates": "updates applied, on the shard with most; a BSP round is one",
+    "iterations_per_s": "iterations / seconds [1/s]",
+    "staleness_mean": "mean over the applied updates that were computed from a read [updates]",
+    "staleness_max": "the largest [updates]",
+    "idle_share": "share of the workers' time that is not compute",
+    "blocked_share": "share of the workers' time held by the consistency model",
+    "bytes_sent": "bytes of all messages, headers included [bytes]",
+    "loss_final": "last loss",
+}
+"""Quantities of `summary`."""
 
 
 def summary(trace: Trace) -> pd.Series[Any]:
@@ -169,37 +278,33 @@ def summary(trace: Trace) -> pd.Series[Any]:
     Returns
     -------
     Series
-        ``seconds``; ``iterations`` of workers; ``updates`` applied (a BSP round is one);
-        ``iterations_per_s``; ``staleness_mean``, ``staleness_max`` in updates; ``idle_share``, of the workers' time all that is not
-        compute; ``blocked_share``, held by the consistency model; ``bytes_sent``; ``loss_final``. NaN where
-        the level of the trace does not tell.
+        The quantities of `SUMMARY`, which are also in ``.attrs["columns"]``; NaN where the level of the trace
+        does not tell.
     """
+    kept = LEVELS[trace.level]
     seconds = trace.end
-    workers = set(trace.meta.get("workers") or trace.of("clock")["node"].unique())
-    level = trace.meta.get("trace_level", "full")
-    clocks = trace.of("clock")
-    ended = float(clocks["node"].isin(workers).sum()) if level != "off" else math.nan
-    stale = staleness(trace)["staleness"]
-    time = waiting(trace)
-    time = time[time["node"].isin(workers)]
-    total = float(time["total"].sum()) or math.nan
+    workers = workers_of(trace)
+    ended = stale_mean = stale_max = idle = blocked = sent = math.nan
+    if "clock" in kept:
+        ended = float(trace.of("clock")["node"].isin(workers).sum())
+    if "apply" in kept and len(stale := staleness(trace)["staleness"]):
+        stale_mean, stale_max = float(stale.mean()), float(stale.max())
+    if "compute" in kept:
+        time = waiting(trace)
+        time = time[time["node"].isin(workers)]
+        total = float(time["total"].sum()) or math.nan
+        idle = 1.0 - float(time["compute"].sum()) / total
+        blocked = float(time["blocked"].sum()) / total
+    if "send" in kept:
+        sent = float(trace.of("send")["bytes"].sum())
     losses = history(trace)["loss"]
-    sent = trace.of("send")["bytes"]
-    return pd.Series(
-        {
-            "seconds": seconds,
-            "iterations": ended,
-            "updates": updates(trace),
-            "iterations_per_s": ended / seconds if seconds else math.nan,
-            "staleness_mean": float(stale.mean()) if len(stale) else math.nan,
-            "staleness_max": float(stale.max()) if len(stale) else math.nan,
-            "idle_share": 1.0 - float(time["compute"].sum()) / total,
-            "blocked_share": float(time["blocked"].sum()) / total,
-            "bytes_sent": float(sent.sum()) if level == "full" else math.nan,
-            "loss_final": float(losses.iloc[-1]) if len(losses) else math.nan,
-        },
-        dtype=np.float64,
-    )
+    values = (
+        seconds, ended, updates(trace), ended / seconds if seconds else math.nan, stale_mean, stale_max, idle,
+        blocked, sent, float(losses.iloc[-1]) if len(losses) else math.nan,
+    )  # fmt: skip
+    series = pd.Series(dict(zip(SUMMARY, values, strict=True)), dtype=np.float64)
+    series.attrs["columns"] = dict(SUMMARY)
+    return series
 
 
 def time_to_target(trace: Trace, target: float) -> float:
@@ -207,6 +312,5 @@ def time_to_target(trace: Trace, target: float) -> float:
 
     Not interpolated: the loss was not known in between.
     """
-    rows = history(trace)
-    reached = rows.loc[rows["loss"] <= target, "time_s"]
-    return float(reached.iloc[0]) if len(reached) else math.nan
+    rows = trace.of("loss")
+    return float(rows.loc[rows["value"] <= target, "time"].min())

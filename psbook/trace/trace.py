@@ -42,6 +42,12 @@ def frame_of(rows: Sequence[tuple[Any, ...]] | pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("time", kind="stable", ignore_index=True)
 
 
+def frame_from(table: pa.Table) -> pd.DataFrame:
+    """Return rows read from Parquet as a DataFrame, in the order in which they lie there."""
+    frame: pd.DataFrame = table.select(list(NAMES)).to_pandas()
+    return frame.astype({column.name: column.dtype for column in COLUMNS})
+
+
 class Trace:
     """The record of one run.
 
@@ -84,6 +90,11 @@ class Trace:
             return float(self.meta["end"])
         return float((self.frame["time"] + self.frame["duration"]).max()) if len(self) else 0.0
 
+    @property
+    def level(self) -> str:
+        """Level it was recorded at: which kinds of row it can hold, see `psbook.trace.schema.LEVELS`."""
+        return str(self.meta.get("trace_level", "full"))
+
     def of(self, *kinds: str) -> pd.DataFrame:
         """Rows of some kinds."""
         return self.frame[self.frame["kind"].isin(kinds)]
@@ -117,9 +128,7 @@ class Trace:
             raise DataError(
                 f"{path}: a Parquet file, but no trace of psbook; required: one written by Trace.save."
             )
-        frame = table.select(list(NAMES)).to_pandas()
-        frame = frame.astype({c.name: c.dtype for c in COLUMNS})
-        return cls(frame, json.loads(metadata[META_KEY]))
+        return cls(frame_from(table), json.loads(metadata[META_KEY]))
 
     def hash(self) -> str:
         """SHA-256 of all rows, independent of the platform, the hash seed and how the rows were stored."""
@@ -127,10 +136,24 @@ class Trace:
         for column in COLUMNS:
             values = self.frame[column.name]
             if column.dtype == "str":
-                for text in values:
-                    digest.update(text.encode() + b"\0")
+                texts = [text.encode() for text in values]
+                digest.update(np.array([len(text) for text in texts], dtype="<i8").tobytes())
+                digest.update(b"".join(texts))
             else:
-                digest.update(
-                    np.ascontiguousarray(values.to_numpy(), dtype=np.dtype(column.dtype).newbyteorder("<"))
-                )
+                numbers = np.array(values, dtype=np.dtype(column.dtype).newbyteorder("<"))
+                if column.dtype == "float64":
+                    numbers[np.isnan(numbers)] = np.nan  # NaN has many bit patterns
+                digest.update(numbers.tobytes())
         return digest.hexdigest()
+
+    def summary(self) -> pd.Series[Any]:
+        """Return the run in one row, see `psbook.trace.statistics.summary`."""
+        from psbook.trace.statistics import summary
+
+        return summary(self)
+
+    def to_perfetto(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trace as JSON for ui.perfetto.dev or chrome://tracing; return the path."""
+        from psbook.trace.perfetto import write
+
+        return write(self, path)
