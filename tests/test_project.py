@@ -80,7 +80,7 @@ def test_every_dependency_is_used_and_explained(readme: str, dependencies: list[
     unused = [
         name
         for name in dependencies
-        if not re.search(rf"^\s*(import|from) {module.get(name, name)}\b", source, re.MULTILINE)
+        if not re.search(rf"^\s*(>>> )?(import|from) .*\b{module.get(name, name)}\b", source, re.MULTILINE)
     ]
     assert unused == []
 
