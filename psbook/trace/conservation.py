@@ -1,8 +1,8 @@
 """The ledger of staleness: what is conserved in every run, whatever the times, the delays and the model.
 
 A gradient is *in flight* on a shard from the row "answer" of the pull it was computed from until its row
-"apply". Each update that comes in between adds one to its age, which becomes its staleness when it is applied.
-So at every instant, per shard and table, in exact integers:
+"apply". Each update that comes in between adds one to its age, which becomes its staleness when it is
+applied. So at every instant, per shard and table, in exact integers:
 
     Σ staleness of the applied + Σ (version now − version read) of those in flight
         = Σ over the updates of the number of *other* gradients in flight at that update.
@@ -10,24 +10,30 @@ So at every instant, per shard and table, in exact integers:
 The left side is what the shard wrote down, the right side is counted from the order of the rows alone.
 
 The pushes of a BSP round are one update; they are not "other" to one another. A pull that feeds several
-pushes makes as many gradients, one that feeds none makes none. A push computed from no read is no gradient, yet
-its update is crossed by all that are in flight.
+pushes makes as many gradients, one that feeds none makes none. A push computed from no read is no gradient,
+yet its update is crossed by all that are in flight.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from psbook.errors import DataError
 from psbook.trace.statistics import documented, require
 from psbook.trace.trace import Trace
 
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
 COLUMNS: dict[str, str] = {
-    "time": "when the update was applied [s]",
+    "time": "when it happened [s]",
+    "event": "answer: a gradient's pull was answered; apply: an update was applied",
     "node": "shard",
     "table": "table",
-    "version": "version of the table on the shard afterwards [updates]",
+    "version": "version of the table on the shard afterwards, by its updates [updates]",
     "in_flight": "gradients in flight afterwards",
     "applied": "sum of the staleness of all gradients applied so far [updates]",
     "ages": "sum of version now − version read over the gradients in flight [updates]",
@@ -38,7 +44,9 @@ COLUMNS: dict[str, str] = {
 
 
 def ledger(trace: Trace) -> pd.DataFrame:
-    """One row an update, per shard and table; between updates nothing in the ledger changes.
+    """One row an event, per shard and table: an update, or an answer that a gradient is computed from.
+
+    Between events nothing in the ledger changes, so a difference of 0 in every row is one at every instant.
 
     Returns
     -------
@@ -54,7 +62,7 @@ def ledger(trace: Trace) -> pd.DataFrame:
     applies = trace.of("apply")
     gradients = _gradients(trace, applies)
     parts = [
-        _of_shard(rows, gradients[gradients["push"].isin(rows.index)])
+        _of_shard(trace, rows, gradients[gradients["push"].isin(rows.index)])
         for _, rows in applies.groupby(["node", "table"], sort=False, observed=True)
     ]
     frame = pd.concat(parts).sort_index() if parts else pd.DataFrame(columns=list(COLUMNS))
@@ -62,7 +70,7 @@ def ledger(trace: Trace) -> pd.DataFrame:
 
 
 def conserved(trace: Trace) -> tuple[bool, str]:
-    """Return whether staleness is conserved at every update, and why, in a sentence.
+    """Return whether staleness is conserved at every instant, and why, in a sentence.
 
     Raises
     ------
@@ -78,7 +86,7 @@ def conserved(trace: Trace) -> tuple[bool, str]:
     >>> recorder.add(1.0, "server-0", "apply", table="w", version=1, staleness=0, cause="r0.0/w/s0#0")
     >>> recorder.add(2.0, "server-0", "apply", table="w", version=2, staleness=1, cause="r1.0/w/s0#0")
     >>> conserved(recorder.trace({}))
-    (True, '2 updates, 2 gradients: staleness 1 = crossings 1 on every shard and table, at every update')
+    (True, '2 updates, 2 gradients: staleness 1 = crossings 1 on every shard and table, at every instant')
     """
     require(trace, "the ledger of staleness", "answer", "apply")
     try:
@@ -89,14 +97,16 @@ def conserved(trace: Trace) -> tuple[bool, str]:
     if len(broken):
         row = broken.iloc[0]
         return False, (
-            f"at {row['time']:g} s, version {row['version']} of {row['table']} on {row['node']}: staleness of "
-            f"the applied {row['applied']} + ages in flight {row['ages']} is not the {row['crossings']} crossings"
+            f"at {row['time']:g} s ({row['event']}), version {row['version']} of {row['table']} on "
+            f"{row['node']}: staleness {row['applied']} of the applied + ages {row['ages']} of those in flight is "
+            f"not {row['crossings']}, the crossings"
         )
     last = frame.groupby(["node", "table"], observed=True)[["applied", "crossings"]].last().sum()
+    updates = int((frame["event"] == "apply").sum())
     gradients = int((trace.of("apply")["cause"] != "").sum())
     return True, (
-        f"{len(frame)} updates, {gradients} gradients: staleness {last['applied']} = crossings "
-        f"{last['crossings']} on every shard and table, at every update"
+        f"{updates} updates, {gradients} gradients: staleness {last['applied']} = crossings "
+        f"{last['crossings']} on every shard and table, at every instant"
     )
 
 
@@ -113,37 +123,40 @@ def _gradients(trace: Trace, applies: pd.DataFrame) -> pd.DataFrame:
     if len(orphans):
         row = orphans.iloc[0]
         raise DataError(
-            f"{row['node']} applied push {row['message']} of {row['peer']}, computed from pull {row['cause']}, "
-            "which it had not answered; required: the row of that answer before the update. The trace is "
-            "incomplete, or the protocol is broken."
+            f"{row['node']} applied push {row['message']} of {row['peer']}, computed from pull "
+            f"{row['cause']}, which it had not answered; required: the row of that answer before the update. "
+            "The trace is incomplete, or the protocol is broken."
         )
     return found[["push", "answer", "read", "staleness"]].astype(np.int64)
 
 
-def _of_shard(rows: pd.DataFrame, gradients: pd.DataFrame) -> pd.DataFrame:
-    """Keep the books of one table on one shard; indexed by the position of each update's first row."""
-    version = rows["version"].to_numpy()
-    first = np.flatnonzero(np.r_[True, version[1:] != version[:-1]])
-    updates = rows.iloc[first]
-    position, count = updates.index.to_numpy(), len(first)
-    read, stale = gradients["read"].to_numpy(), gradients["staleness"].to_numpy()
-    # A gradient is crossed by the updates since[g], …, until[g] − 1; the last of its own round is until[g].
-    since = np.searchsorted(position, gradients["answer"].to_numpy())
-    until = np.searchsorted(position, gradients["push"].to_numpy(), side="right") - 1
+def _of_shard(trace: Trace, applies: pd.DataFrame, gradients: pd.DataFrame) -> pd.DataFrame:
+    """Keep the books of one table on one shard; indexed by the position of each event in the trace."""
+    versions = applies["version"].to_numpy()
+    first = np.flatnonzero(np.r_[True, versions[1:] != versions[:-1]])  # of a round, which is one update
+    updates = applies.index.to_numpy()[first]
+    answers, push = gradients["answer"].to_numpy(), gradients["push"].to_numpy()
+    events = np.union1d(updates, answers)
+    is_update = np.isin(events, updates)
+    done = np.cumsum(is_update)
+    version = np.r_[versions[0] - 1, versions[first]][done]
+    begin = np.searchsorted(events, answers)
+    end = np.searchsorted(events, updates[np.searchsorted(updates, push, side="right") - 1])
 
-    def sums(at: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-        """Sum of the amounts at each update so far, in integers."""
-        total = np.zeros(count + 1, dtype=np.int64)
+    def so_far(at: IntArray, amounts: IntArray) -> IntArray:
+        """Sum of the amounts up to each event."""
+        total = np.zeros(len(events), dtype=np.int64)
         np.add.at(total, at, amounts)
-        return np.cumsum(total)[:count]
+        return np.cumsum(total)
 
-    ones = np.ones_like(read)
-    in_flight = sums(since, ones) - sums(until, ones)
+    one, read = np.ones_like(push), gradients["read"].to_numpy()
+    in_flight = so_far(begin, one) - so_far(end, one)
+    applied = so_far(end, gradients["staleness"].to_numpy())
+    ages = version * in_flight - (so_far(begin, read) - so_far(end, read))
+    crossings = np.cumsum(np.where(is_update, in_flight, 0))
     books = {
-        "in_flight": in_flight,
-        "applied": sums(until, stale),
-        "ages": version[first] * in_flight - (sums(since, read) - sums(until, read)),
-        "crossings": np.cumsum(in_flight),
-    }
-    frame = updates[["time", "node", "table", "version"]].assign(**books)
-    return frame.assign(difference=frame["applied"] + frame["ages"] - frame["crossings"])
+        "version": version, "in_flight": in_flight, "applied": applied, "ages": ages, "crossings": crossings,
+        "difference": applied + ages - crossings,
+    }  # fmt: skip
+    frame = trace.frame.loc[events, ["time", "kind", "node", "table"]].rename(columns={"kind": "event"})
+    return frame.assign(**books)
