@@ -15,10 +15,12 @@ class ProgressBar:
     ----------
     label
         What runs.
+    unit
+        What is counted.
     """
 
-    def __init__(self, label: str) -> None:
-        self._bar = tqdm(desc=label, unit=" iterations", delay=2, leave=False, file=sys.stderr)
+    def __init__(self, label: str, unit: str = "iterations") -> None:
+        self._bar = tqdm(desc=label, unit=f" {unit}", delay=2, leave=False, file=sys.stderr)
 
     def __call__(self, iterations: int, loss: float | None) -> None:
         """Show the state of the run."""

@@ -90,7 +90,7 @@ def compare(
         raise InvalidJob("tune=… for a job none of whose update functions has a learning rate.")
 
     total = len(chosen) * (len(numbers) + len(tune or ()))
-    with ProgressBar(f"comparing {len(chosen)} models, {total} runs") as bar, cluster.opened() as cluster:
+    with ProgressBar(f"comparing {len(chosen)} models, {total} runs", "runs") as bar, cluster.opened() as cluster:
         rates = tuned(job, cluster, chosen, tune, numbers[0] + TUNING_SEED) if tune else {}
         entries = []
         for at, model in enumerate(chosen):
