@@ -10,13 +10,13 @@ from typing import Any
 from psbook.assembly import whole
 from psbook.core.actions import End, Send, Snapshot
 from psbook.core.controller import Controller
-from psbook.core.messages import CONTROLLER, Call, Clock, Message, Pull, Push, size
+from psbook.core.messages import CONTROLLER, Call, Clock, Hello, Message, Pull, Push, Start, size
 from psbook.errors import Deadlock, PsbookError, Stopped
 from psbook.evaluation import Evaluator
 from psbook.hosts.driver import Outcome, measure
 from psbook.hosts.server import ServerHost
 from psbook.job import Progress
-from psbook.laws import Draws, Law
+from psbook.laws import Draws, Law, generator
 from psbook.plan import Plan
 from psbook.run import Run
 from psbook.simulator.engine import EventQueue
@@ -26,6 +26,9 @@ from psbook.versions import versions
 
 SERVED = (Pull, Push, Call)
 """Requests that take service time; clocks and control messages only keep their place in the queue."""
+
+BEFORE_CLOCK_0 = (Hello, Start)
+"""Messages that cost no time: clock 0 begins, for all at once, when everybody is ready."""
 
 
 class Simulation:
@@ -53,7 +56,7 @@ class Simulation:
         self._compute = Draws(compute, plan.seed)
         self._computed = [0] * len(plan.layout.programs)
         self._network = network
-        self._service = None if service is None else Draws(service, plan.seed)
+        self._service = None if service is None else Draws(service, service_seed(plan.seed))
         self._progress = progress
         self._stop = stop
         self._over = False
@@ -113,7 +116,9 @@ class Simulation:
     def _ask_to_stop(self) -> bool:
         if self._stop is not None and self._stop.is_set() and not self._over:
             self._over = True
-            self._error = Stopped("the run was stopped from outside; its trace so far is the error's `trace`.")
+            self._error = Stopped(
+                "the run was stopped from outside; its trace so far is the error's `trace`."
+            )
         return self._over
 
     def _close(self) -> Trace:
@@ -152,7 +157,7 @@ class Simulation:
     def transmit(self, source: str, destination: str, message: Message) -> None:
         """Carry a message through the network."""
         receive = self._receivers[destination]
-        if self._network is None:
+        if self._network is None or type(message) in BEFORE_CLOCK_0:
             self.queue.at(self.queue.now, receive, source, message)
             return
         nbytes = size(message)
@@ -222,3 +227,8 @@ class Simulation:
     def _snapshot(self, shard: int, iterations: int, time: float, values: Any, updates: int) -> None:
         if self._evaluator is not None:
             self._evaluator.take(shard, iterations, time, values, updates)
+
+
+def service_seed(seed: int) -> int:
+    """Seed of the service times: drawn apart, so that shard k has not the luck of worker k."""
+    return int(generator(seed, "service").integers(2**63))
