@@ -98,8 +98,8 @@ def conserved(trace: Trace) -> tuple[bool, str]:
         row = broken.iloc[0]
         return False, (
             f"at {row['time']:g} s ({row['event']}), version {row['version']} of {row['table']} on "
-            f"{row['node']}: staleness {row['applied']} of the applied + ages {row['ages']} of those in flight is "
-            f"not {row['crossings']}, the crossings"
+            f"{row['node']}: staleness {row['applied']} of the applied + ages {row['ages']} of those in "
+            f"flight is not {row['crossings']}, the crossings"
         )
     last = frame.groupby(["node", "table"], observed=True)[["applied", "crossings"]].last().sum()
     updates = int((frame["event"] == "apply").sum())

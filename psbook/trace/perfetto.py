@@ -39,9 +39,10 @@ def write(trace: Trace, path: str | os.PathLike[str]) -> Path:
     meta = json.dumps(_strict(trace.meta), sort_keys=True, default=str, allow_nan=False)
     with partial.open("w", encoding="utf-8") as file:
         file.write(f'{{"displayTimeUnit": "ms", "otherData": {meta}, "traceEvents": [')
+        encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
         separator = "\n"
         for event in events(trace):
-            file.write(separator + json.dumps(event, allow_nan=False, ensure_ascii=False))
+            file.write(separator + encode(event))
             separator = ",\n"
         file.write("\n]}\n")
     partial.replace(path)
@@ -62,9 +63,8 @@ def events(trace: Trace) -> Iterator[Event]:
     yield from _names(trace, threads)
     arrows = _arrows(trace)
     columns = ("time", "duration", "node", "kind", *SHOWN)
-    for index, row in zip(
-        trace.frame.index, trace.frame[list(columns)].itertuples(index=False, name=None), strict=True
-    ):
+    cells = zip(*(trace.frame[name].to_list() for name in columns), strict=True)
+    for index, row in zip(trace.frame.index, cells, strict=True):
         time, duration, node, kind = row[:4]
         if node not in threads:
             continue

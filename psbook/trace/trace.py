@@ -136,9 +136,9 @@ class Trace:
         for column in COLUMNS:
             values = self.frame[column.name]
             if column.dtype == "str":
-                texts = [text.encode() for text in values]
-                digest.update(np.array([len(text) for text in texts], dtype="<i8").tobytes())
-                digest.update(b"".join(texts))
+                texts = values.to_list()
+                digest.update(np.fromiter(map(len, texts), dtype="<i8").tobytes())
+                digest.update("".join(texts).encode())
             else:
                 numbers = np.array(values, dtype=np.dtype(column.dtype).newbyteorder("<"))
                 if column.dtype == "float64":

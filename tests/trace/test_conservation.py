@@ -41,7 +41,7 @@ def test_asp_without_delay_crosses_everybody_else_at_every_update():
         read[rank] = version, f"r{rank}.0/w/s0#{time}"
         recorder.add(time, "server-0", "answer", table="w", version=version, message=read[rank][1])
     frame = at_updates(recorder.trace({}))
-    # The last pull of each worker feeds no push, so it is no gradient: all are in flight until the first such.
+    # The last pull of each worker feeds no push, so it is no gradient; before, all are in flight.
     settled = min(int(np.flatnonzero(order == rank)[-1]) for rank in range(n))
     assert settled > 100
     assert frame["crossings"].to_numpy()[:settled].tolist() == [(n - 1) * (k + 1) for k in range(settled)]
