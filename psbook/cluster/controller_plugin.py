@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from psbook.cluster.failures import pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Beat, Begin, Halt, Spec, Trouble
+from psbook.cluster.spec import Beat, Begin, Halt, Spec, Standing, Trouble
 from psbook.cluster.timing import boot_id
 from psbook.core.actions import Action, End, Send
 from psbook.core.controller import Controller
@@ -55,6 +57,9 @@ class ControllerPlugin(SchedulerPlugin):
         self._changed = asyncio.Event()
         self._beats: dict[str, float] = {}
         self._gone: set[str] = set()
+        self._standing: dict[str, tuple[Standing, float]] = {}
+        self._zero = math.inf
+        self._seconds = 0.0
         self._control_actions: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "ping": self._ping,
             "hello": self._hello,
@@ -90,6 +95,8 @@ class ControllerPlugin(SchedulerPlugin):
             "state": self.state,
             "clocks": self.clocks,
             "trouble": why and (why.kind, why.detail, why.error),
+            "node": why.node if why else "",
+            "seconds": self._seconds,
             "gone": list(self._gone),
             "absent": sorted(self.core.absent),
         }
@@ -120,13 +127,15 @@ class ControllerPlugin(SchedulerPlugin):
             if isinstance(message, Beat):
                 self._beats[message.process] = time.monotonic()
                 self.clocks.update(message.clocks)
+                self._note_standing(message.standing)
             elif isinstance(message, Trouble):
                 self._end(message)
             else:
                 self._carry_out(self.core.handle(message, time.monotonic()))
         except Exception as error:
             logger.exception("psbook run %s: the controller failed", self.spec.run)
-            self._end(Trouble("ProtocolError", CONTROLLER, f"the controller raised {error!r}"))
+            detail = f"the controller raised {error!r}; this is a bug in psbook."
+            self._end(Trouble("ProtocolError", CONTROLLER, detail, pack(error)))
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
@@ -140,14 +149,15 @@ class ControllerPlugin(SchedulerPlugin):
     def _begin(self) -> None:
         self.state = "running"
         self._changed.set()
-        zero = time.monotonic()
+        self._zero = time.monotonic()
         for process in self.spec.processes.values():
-            self.plane.send(CONTROLLER, process, Begin(zero))
+            self.plane.send(CONTROLLER, process, Begin(self._zero))
 
     def _end(self, trouble: Trouble | None) -> None:
         if self.state == "ended":
             return
         self.state, self.trouble = "ended", trouble
+        self._seconds = max(0.0, time.monotonic() - self._zero)
         self._changed.set()
         for process in self.spec.processes.values():
             self.plane.send(CONTROLLER, process, Halt(trouble.detail if trouble else "finished"))
@@ -184,12 +194,40 @@ class ControllerPlugin(SchedulerPlugin):
             )
         )
 
+    # Who waits for whom
+
+    def _note_standing(self, standing: dict[str, Standing]) -> None:
+        now = time.monotonic()
+        for program, stands in standing.items():
+            if stands != self._standing.get(program, (None, 0.0))[0]:
+                self._standing[program] = stands, now
+
+    def _end_if_stuck(self, now: float) -> None:
+        """End a run whose unfinished programs have all waited for others, unmoved, for the run's patience."""
+        active = {self.spec.layout.programs[rank] for rank in self.core.active}
+        if self.state != "running" or not active <= self._standing.keys():
+            return
+        waits = {program: self._standing[program] for program in sorted(active)}
+        if all(stands.waits_for and now - since > self.spec.patience for stands, since in waits.values()):
+            said = "; ".join(
+                f"{program} waits for {stands.waits_for}" for program, (stands, _) in waits.items()
+            )
+            self._end(
+                Trouble(
+                    "Deadlock",
+                    CONTROLLER,
+                    f"nothing has moved for {self.spec.patience:g} s: {said}. Required: every program clocks or "
+                    "ends, every receive has its send, every barrier its peers.",
+                )
+            )
+
     async def _watch_leases(self) -> None:
         pause = self.spec.lease / 5
         woken = time.monotonic()
         while self.state != "ended":
             await asyncio.sleep(pause)
             now = time.monotonic()
+            self._end_if_stuck(now)
             late, woken = now - woken - pause, now
             if late > pause:
                 # This loop itself stood still, and the beats of that time are not read yet.

@@ -23,7 +23,7 @@ from psbook.cluster.shard_node import MakeShard
 from psbook.cluster.spec import Spec
 from psbook.core.consistency import Consistency
 from psbook.core.messages import CONTROLLER
-from psbook.errors import InvalidJob, PsbookError, Unsupported
+from psbook.errors import InvalidJob, Unsupported
 from psbook.evaluation import Evaluator
 from psbook.job import Job, Progress
 from psbook.laws import Law
@@ -53,8 +53,8 @@ class Dask:
     servers : int
         Shards that the tables are cut into.
     compute : Law or float, optional
-        Seconds that each ``worker.compute`` takes at least: real computing is padded by sleeping. The same law
-        on the simulator gives the same experiment.
+        Seconds that each ``worker.compute`` takes at least: real computing is padded by sleeping. The same
+        law on the simulator gives the same experiment.
     placement : {"together", "apart"} or mapping
         Whether servers share processes with programs, or the address for each node.
     seed : int
@@ -63,6 +63,8 @@ class Dask:
         How much is recorded.
     lease : float
         Seconds without a sign of life after which a process is taken for lost; found within 1.4 leases.
+    patience : float
+        Seconds after which programs that all wait for each other, unmoved, end the run with `Deadlock`.
     network, service
         Only the simulator has these; anything but ``None`` is refused.
 
@@ -85,6 +87,7 @@ class Dask:
     seed: int = 0
     trace: str = "full"
     lease: float = 10.0
+    patience: float = 30.0
     network: None = None
     service: None = None
 
@@ -95,15 +98,16 @@ class Dask:
         law_option("compute", self.compute)
         if self.network is not None or self.service is not None:
             raise Unsupported(
-                "network= and service= describe simulated machines; a real cluster has its own. Leave them out, "
-                "or use ps.Simulator."
+                "network= and service= describe simulated machines; a real cluster has its own. Leave them "
+                "out, or use ps.Simulator."
             )
         if self.target is not None and not isinstance(self.target, Client | str):
             raise InvalidJob(f"{self.target!r}; required: a distributed.Client, an address, or None.")
         if self.trace not in LEVELS:
             raise InvalidJob(f"trace={self.trace!r}; required: one of {', '.join(map(repr, LEVELS))}.")
-        if not self.lease > 0:
-            raise InvalidJob(f"lease={self.lease!r}; required: seconds > 0.")
+        for name in ("lease", "patience"):
+            if not getattr(self, name) > 0:
+                raise InvalidJob(f"{name}={getattr(self, name)!r}; required: seconds > 0.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InvalidJob(f"seed={self.seed!r}; required: a whole number >= 0.")
 
@@ -144,17 +148,30 @@ class ClusterRun:
         routes = place(layout.programs, layout.servers, addresses, backend.placement)
         used = [address for address in addresses if address in routes.values()]
         hosts = {f"process-{number}": address for number, address in enumerate(used)}
-        routes = {**routes, **hosts, CONTROLLER: client.scheduler.address}
-        self.spec = Spec(uuid.uuid4().hex[:8], psbook.__version__, layout, routes, backend.lease, backend.trace)
+        routes = {**routes, **hosts, CONTROLLER: client.scheduler_info()["address"]}
+        self.spec = Spec(
+            uuid.uuid4().hex[:8],
+            psbook.__version__,
+            layout,
+            routes,
+            backend.lease,
+            backend.trace,
+            backend.patience,
+        )
         self.law = law_option("compute", backend.compute)
-        self.remote = plan.without_data()
+        remote = plan.without_data()
         self.recorder = Recorder(backend.trace)
         self.evaluator = (
             None
             if plan.job.evaluate is None
             else Evaluator(plan.job.evaluate, plan.job.tables, layout.shards, self.recorder)
         )
-        self.session = Session(client, self.spec, MakeShard(self.remote, backend.trace))
+        self.session = Session(
+            client,
+            self.spec,
+            MakeShard(remote, backend.trace),
+            MakeProgram(remote, law_option("compute", backend.compute), backend.trace),
+        )
 
     def run(self, progress: Progress, stop: threading.Event) -> Run:
         """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
@@ -162,7 +179,9 @@ class ClusterRun:
         try:
             self.session.open()
             self._submit()
-            error = self.session.watch(lambda clocks: self._report(clocks, progress, stop), DRAIN_SECONDS, self._drain)
+            error = self.session.watch(
+                lambda clocks: self._report(clocks, progress, stop), DRAIN_SECONDS, self._drain
+            )
             self.session.halt()
             homes = self.session.collect()
         finally:
@@ -182,8 +201,7 @@ class ClusterRun:
             data = self.plan.shards[rank]
             address = self.spec.routes[node]
             there = [] if data is None else [self.client.scatter(_Held(data), workers=[address], hash=False)]
-            make = MakeProgram(self.remote, rank, self.law, self.backend.trace)
-            self.session.submit(node, run_program, make, *there)
+            self.session.submit(node, run_program, *there)
 
     def _report(self, clocks: Mapping[str, int], progress: Progress, stop: threading.Event) -> None:
         if stop.is_set():
@@ -211,7 +229,8 @@ class ClusterRun:
                 for shard, server in enumerate(servers):
                     self.evaluator.take(shard, counted, end, server["tables"], server["updates"])
         return {
-            name: whole(table, [server["tables"][name] for server in servers]) for name, table in tables.items()
+            name: whole(table, [server["tables"][name] for server in servers])
+            for name, table in tables.items()
         }
 
     def _trace(self, homes: dict[str, dict[str, Any]], nodes: dict[str, dict[str, Any]]) -> Trace:

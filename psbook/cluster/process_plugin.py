@@ -13,11 +13,12 @@ from dask.system import CPU_COUNT
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import to_serialize
 
-from psbook.cluster.failures import pack
+from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Beat, Begin, Halt, Spec, Trouble
+from psbook.cluster.spec import Beat, Begin, Halt, Spec, Standing, Trouble
 from psbook.cluster.timing import RunClock, boot_id, measure_offset
 from psbook.core.messages import CONTROLLER, Hello
+from psbook.errors import PsbookError
 
 if TYPE_CHECKING:
     from distributed.worker import Worker
@@ -36,6 +37,9 @@ class Node(Protocol):
 
     def progress(self) -> int | None:
         """Return the program's clock; ``None`` if this is no program."""
+
+    def standing(self) -> Standing | None:
+        """Return how a program stands; ``None`` if this is no program, or it has ended."""
 
     def drain(self) -> list[Any]:
         """Return what a shard has kept for the evaluation since the last call."""
@@ -56,15 +60,23 @@ class ProcessPlugin(WorkerPlugin):
         The run.
     make_server
         Makes the shard of a name; called in the process where it lives, once.
+    make_program
+        Makes the host of a program around its node, from its data; called by the program's task.
 
     Notes
     -----
     Everything here runs on the Dask worker's event loop and never blocks it.
     """
 
-    def __init__(self, spec: Spec, make_server: Callable[[str, ProcessPlugin], Node]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        make_server: Callable[[str, ProcessPlugin], Node],
+        make_program: Callable[..., Any],
+    ) -> None:
         self.spec = spec
         self.name = spec.name
+        self.make_program = make_program
         self._make_server = make_server
 
     async def setup(self, worker: Worker) -> None:
@@ -72,7 +84,6 @@ class ProcessPlugin(WorkerPlugin):
         self.worker = worker
         self.nodes: dict[str, Node] = {}
         self.halted = ""
-        self.begun = asyncio.Event()
         self.process = self.spec.processes.get(worker.address, "")
         self._beats: asyncio.Task[None] | None = None
         self._plane: Plane | None = None
@@ -84,7 +95,7 @@ class ProcessPlugin(WorkerPlugin):
         await self._hello()
         for node in self.spec.nodes_of(worker.address):
             if node in self.spec.layout.servers:
-                self.nodes[node] = self._make_server(node, self)
+                self.nodes[node] = await asyncio.to_thread(self._make_server, node, self)
                 self.send(node, CONTROLLER, Hello(node))
         self._beats = asyncio.create_task(self._beat())
 
@@ -110,6 +121,15 @@ class ProcessPlugin(WorkerPlugin):
         """Tell the controller that the run has failed; from any thread."""
         self.send(node, CONTROLLER, Trouble(kind, node, detail, pack(error) if error else b""))
 
+    def failed(self, node: str, error: BaseException) -> None:
+        """Tell the controller that something raised: a psbook error as it is, another as a bug in psbook."""
+        if isinstance(error, PsbookError):
+            kind, detail, cause = kind_of(error)
+            self.trouble(kind, node, detail, cause)
+            return
+        logger.error("psbook run %s: %s failed", self.spec.run, node, exc_info=error)
+        self.trouble("ProtocolError", node, f"{node} raised {error!r}; this is a bug in psbook.", error)
+
     def join(self, name: str, node: Node) -> None:
         """Let a program take part; on the process's loop."""
         self.nodes[name] = node
@@ -124,10 +144,8 @@ class ProcessPlugin(WorkerPlugin):
                 self._for_process(message)
             else:
                 self.nodes[destination].receive(source, message)
-        except Exception as error:
-            logger.exception("psbook run %s: %s failed", self.spec.run, destination)
-            detail = f"{destination} raised {error!r} on {message!r}"
-            self.trouble("ProtocolError", destination, detail, error)
+        except Exception as error:  # noqa: BLE001  # a handler that raises would take the Dask worker down
+            self.failed(destination, error)
 
     def _for_process(self, message: Any) -> None:
         if isinstance(message, Begin):
@@ -154,7 +172,9 @@ class ProcessPlugin(WorkerPlugin):
         while not self.halted:
             clocks = {name: node.progress() for name, node in self.nodes.items()}
             programs = {name: clock for name, clock in clocks.items() if clock is not None}
-            self.send(self.process, CONTROLLER, Beat(self.process, programs))
+            found = {name: node.standing() for name, node in self.nodes.items()}
+            standing = {name: each for name, each in found.items() if each is not None}
+            self.send(self.process, CONTROLLER, Beat(self.process, programs, standing))
             await asyncio.sleep(min(0.25, self.spec.lease / 5))
 
     # The client's requests
@@ -191,6 +211,8 @@ class ProcessPlugin(WorkerPlugin):
 
 def _limit_xla(spec: Spec, worker: Worker) -> None:
     """Give XLA this process's share of the machine; it reads the number when JAX first computes."""
+    if worker.address.startswith("inproc"):
+        return  # the user's own process
     host = worker.address.rsplit(":", 1)[0]
     neighbours = sum(address.rsplit(":", 1)[0] == host for address in spec.processes)
     os.environ.setdefault("NPROC", str(max(1, CPU_COUNT // max(1, neighbours))))

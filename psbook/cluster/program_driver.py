@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from psbook.cluster.failures import kind_of
 from psbook.cluster.program_task import ProgramNode
+from psbook.cluster.spec import Standing
 from psbook.core.messages import Message
 from psbook.hosts.driver import Outcome, measure
 from psbook.laws import Draws, Law
@@ -62,20 +61,20 @@ class ProgramDriver:
         self._computed += 1
 
         def finished(future: Future[Outcome]) -> None:
-            if not future.cancelled():
-                done(future.result())
+            done(future.result())
 
         self._node.run_compute(self._timed, (rank, iteration, function), finished)
 
     def _timed(self, rank: int, iteration: int, function: Callable[[], Any]) -> Outcome:
         outcome = measure(function)
         if self._draws is not None:
-            time.sleep(max(0.0, self._draws.at(rank, iteration, outcome.seconds) - outcome.seconds))
+            rest = self._draws.at(rank, iteration, outcome.seconds) - outcome.seconds
+            self._node.over.wait(max(0.0, rest))
         return outcome
 
     def fail(self, node: str, error: BaseException) -> None:
         """Tell the controller that the program raised."""
-        self._node.trouble(*kind_of(error))
+        self._node.failed(error)
 
     def ended(self, node: str) -> None:
         """The program has ended, and with it the task."""
@@ -94,11 +93,17 @@ class ProgramDriver:
     def halt(self, why: str) -> None:
         """End the program where it stands."""
         self.host.halt(why)
-        self._node.end()
 
     def progress(self) -> int | None:
         """Return the program's clock."""
         return self.host.clock
+
+    def standing(self) -> Standing | None:
+        """Return how often the program was resumed, and what it waits for that only others can end."""
+        host = self.host
+        if host.finished:
+            return None
+        return Standing(host.steps, host.waits_for if host.depends_on_others else "")
 
     def collect(self) -> dict[str, Any]:
         """Return rows, the program's result, and how far its time is booked."""
@@ -112,19 +117,17 @@ class ProgramDriver:
         }
 
 
-
-
 @dataclass(frozen=True)
 class MakeProgram:
     """Makes the host of a program in the process where it runs, with the data that lies there."""
 
     plan: Plan
-    rank: int
     law: Law | None
     level: str
 
     def __call__(self, node: ProgramNode, data: Any = None) -> ProgramDriver:
         """Make the host around `node`."""
+        rank = self.plan.layout.programs.index(node.name)
         shards = [None] * len(self.plan.shards)
-        shards[self.rank] = data
-        return ProgramDriver(node, replace(self.plan, shards=shards), self.rank, self.law, self.level)
+        shards[rank] = data
+        return ProgramDriver(node, replace(self.plan, shards=shards), rank, self.law, self.level)

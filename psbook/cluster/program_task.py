@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -11,6 +13,7 @@ from typing import Any, Protocol
 from distributed import get_worker, secede
 
 from psbook.cluster.process_plugin import ProcessPlugin
+from psbook.cluster.spec import Standing
 from psbook.errors import ClusterError
 
 
@@ -29,6 +32,9 @@ class Host(Protocol):
     def progress(self) -> int | None:
         """Return the program's clock."""
 
+    def standing(self) -> Standing | None:
+        """Return how the program stands."""
+
     def collect(self) -> dict[str, Any]:
         """Return what goes home."""
 
@@ -42,20 +48,29 @@ class ProgramNode:
         The program's node.
     process
         The run's plugin in this process.
+    data
+        The program's shard of the data, if it has one.
     """
 
-    def __init__(self, name: str, process: ProcessPlugin, make_host: Callable[[ProgramNode], Host]) -> None:
+    def __init__(self, name: str, process: ProcessPlugin, *data: Any) -> None:
         self.name = name
+        self.over = threading.Event()
+        """Set when nothing of the program matters any more."""
         self._process = process
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._uncaught)
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"psbook-{name}")
-        self.host = make_host(self)
+        self._thread = threading.current_thread()
+        self._executor = ThreadPoolExecutor(
+            1, f"psbook-{name}", lambda: self._computing.append(_this_thread())
+        )
+        self._computing: list[threading.Thread] = []
+        self.host: Host = process.make_program(self, *data)
 
     async def run(self) -> None:
         """Drive the program to its end."""
         self._process.worker.loop.add_callback(self._process.join, self.name, self)
-        self.host.start()
+        self._loop.call_soon(self.host.start)
         try:
             await self._ended
         finally:
@@ -67,7 +82,7 @@ class ProgramNode:
         """Return the time of the run, in seconds."""
         return self._process.clock.now()
 
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
         """Call `function` after real time has passed."""
         self._loop.call_later(seconds, function)
 
@@ -75,17 +90,20 @@ class ProgramNode:
         """Send a message."""
         self._process.send(self.name, destination, message)
 
-    def run_compute(self, function: Callable[..., Any], arguments: tuple[Any, ...], done: Any) -> None:
+    def run_compute(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Future[Any]], object]
+    ) -> None:
         """Compute beside the loop, so that replies are taken in meanwhile."""
         future: Future[Any] = self._executor.submit(function, *arguments)
-        future.add_done_callback(lambda f: self._call(done, f))
+        future.add_done_callback(lambda f: None if f.cancelled() else self._call(done, f))
 
-    def trouble(self, kind: str, detail: str, error: BaseException | None) -> None:
+    def failed(self, error: BaseException) -> None:
         """Tell the controller that the program raised."""
-        self._process.trouble(kind, self.name, detail, error)
+        self._process.failed(self.name, error)
 
     def end(self) -> None:
         """End the task."""
+        self.over.set()
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -93,30 +111,66 @@ class ProgramNode:
 
     def receive(self, source: str, message: Any) -> None:
         """Hand a message to the host."""
-        self._call(lambda: self.host.receive(source, message))
+        self._call(self.host.receive, source, message)
 
     def halt(self, why: str) -> None:
         """End the program as soon as its loop is free."""
-        self._call(lambda: self.host.halt(why))
+        self.over.set()
+        self._call(self._halt, why)
 
     def progress(self) -> int | None:
         """Return the program's clock."""
         return self.host.progress()
+
+    def standing(self) -> Standing | None:
+        """Return how the program stands."""
+        return self.host.standing()
+
+    def drain(self) -> list[Any]:
+        """Programs keep nothing for the evaluation."""
+        return []
 
     async def collect(self) -> dict[str, Any]:
         """Return what goes home."""
         return self.host.collect()
 
     async def close(self) -> None:
-        """End, also if the host does not."""
+        """End, also if the host does not: a thread that is deep in Python code is made to raise."""
         self._call(self.end)
+        for thread in (self._thread, *self._computing):
+            if not self._ended.done() or thread is not self._thread:
+                _unwind(thread)
 
-    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _halt(self, why: str) -> None:
+        try:
+            self.host.halt(why)
+        finally:
+            self.end()
+
+    def _call(self, function: Callable[..., object], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the program has ended
             self._loop.call_soon_threadsafe(function, *arguments)
 
+    def _uncaught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a callback raised would only be logged otherwise, and the run would wait for ever."""
+        if not self.over.is_set():
+            self.failed(context.get("exception") or RuntimeError(context["message"]))
 
-def run_program(run: str, name: str, make_host: Callable[..., Host], *held: Any) -> None:
+
+class Unwound(BaseException):
+    """Raised in a thread of a program that did not end when its run was over."""
+
+
+def _this_thread() -> threading.Thread:
+    return threading.current_thread()
+
+
+def _unwind(thread: threading.Thread) -> None:
+    if thread.is_alive() and thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Unwound))
+
+
+def run_program(run: str, name: str, *held: Any) -> None:
     """Run a program to its end; the Dask task.
 
     Parameters
@@ -125,8 +179,6 @@ def run_program(run: str, name: str, make_host: Callable[..., Host], *held: Any)
         Name of the run's plugin.
     name
         The program's node.
-    make_host
-        Makes the host around the node.
     held
         At most one object whose ``data`` is the program's shard of the data.
 
@@ -141,9 +193,13 @@ def run_program(run: str, name: str, make_host: Callable[..., Host], *held: Any)
             f"{name} was started in a process without {run}; required: the run's plugin there."
         )
     secede()
-    data = [each.data for each in held]
-    asyncio.run(_main(name, process, lambda node: make_host(node, *data)))
+    try:
+        asyncio.run(_main(name, process, [each.data for each in held]))
+    except Unwound:
+        pass
+    except BaseException as error:  # noqa: BLE001  # SystemExit in a task would take the Dask worker down
+        process.failed(name, error)
 
 
-async def _main(name: str, process: ProcessPlugin, make_host: Callable[[ProgramNode], Host]) -> None:
-    await ProgramNode(name, process, make_host).run()
+async def _main(name: str, process: ProcessPlugin, data: list[Any]) -> None:
+    await ProgramNode(name, process, *data).run()

@@ -38,8 +38,8 @@ class Session:
         A synchronous Dask client.
     spec
         The run.
-    make_server
-        Makes a shard in the process where it lives; must be picklable.
+    make_server, make_program
+        Make a shard, and the host of a program, in the process where they live; must be picklable.
 
     Raises
     ------
@@ -49,11 +49,21 @@ class Session:
         If a process, or the scheduler, is lost.
     """
 
-    def __init__(self, client: Client, spec: Spec, make_server: Callable[[str, ProcessPlugin], Node]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        spec: Spec,
+        make_server: Callable[[str, ProcessPlugin], Node],
+        make_program: Callable[..., Any],
+    ) -> None:
         self.client = client
         self.spec = spec
         self.gone: set[str] = set()
-        self._make_server = make_server
+        self.failed_node = ""
+        """Where the run failed."""
+        self.seconds = 0.0
+        """Time of the run at which it ended."""
+        self._plugin = ProcessPlugin(spec, make_server, make_program)
         self._scheduler: Any = client.scheduler
         self._tasks: dict[str, Future[Any]] = {}
 
@@ -61,7 +71,9 @@ class Session:
         """Put the controller on the scheduler and the shards into their processes."""
         try:
             self.client.register_plugin(ControllerPlugin(self.spec, self.client.id))
-            self.client.register_plugin(ProcessPlugin(self.spec, self._make_server))
+            self.client.register_plugin(self._plugin)
+        except PsbookError:
+            raise
         except Exception as error:
             raise ClusterError(
                 f"the cluster did not take up psbook ({type(error).__name__}: {error}); required: tables, "
@@ -99,6 +111,7 @@ class Session:
             report(status["clocks"])
             self.gone = set(status["gone"])
             if status["state"] == "ended":
+                self.failed_node, self.seconds = status["node"], status["seconds"]
                 trouble = status["trouble"]
                 return named(*trouble) if trouble else None
             if time.monotonic() > due:

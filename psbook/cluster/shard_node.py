@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from psbook.cluster.failures import kind_of
 from psbook.cluster.process_plugin import ProcessPlugin
-from psbook.core.messages import CONTROLLER, Hello, Message
+from psbook.cluster.spec import Standing
+from psbook.core.messages import Message
 from psbook.hosts.driver import Outcome
 from psbook.plan import Plan
 from psbook.trace import Recorder
@@ -26,11 +28,21 @@ class ShardNode:
         self.name = name
         self._process = process
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"psbook-{name}")
-        self._snapshots: list[tuple[int, int, float, Any, int]] = []
+        self._snapshots: deque[tuple[int, int, float, Any, int]] = deque()
         self.recorder = Recorder(level)
         shard = plan.layout.servers.index(name)
-        self.host = plan.server_host(shard, self, self.recorder, self._take_snapshot, self._executor.submit)
+        self.host = plan.server_host(shard, self, self.recorder, self._take_snapshot, self._in_order)
         self.host.keep_initial()
+
+    def _in_order(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Run something behind all that was asked for before, in the shard's thread."""
+        self._executor.submit(self._guarded, function, *arguments)
+
+    def _guarded(self, function: Callable[..., object], *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except BaseException as error:  # noqa: BLE001  # else it would lie in a future that nobody asks
+            self.fail(self.name, error)
 
     def _take_snapshot(self, *snapshot: Any) -> None:
         self._snapshots.append(snapshot)
@@ -55,8 +67,7 @@ class ShardNode:
 
     def fail(self, node: str, error: BaseException) -> None:
         """Tell the controller that an update or a server-side function raised."""
-        kind, detail, cause = kind_of(error)
-        self._process.trouble(kind, node, detail, cause)
+        self._process.failed(node, error)
 
     def ended(self, node: str) -> None:
         """Programs end, shards do not."""
@@ -75,14 +86,17 @@ class ShardNode:
         """No program."""
         return None
 
+    def standing(self) -> Standing | None:
+        """No program."""
+        return None
+
     def drain(self) -> list[tuple[int, int, float, Any, int]]:
         """Return the snapshots taken since the last call."""
-        taken, self._snapshots = self._snapshots, []
-        return taken
+        return [self._snapshots.popleft() for _ in range(len(self._snapshots))]
 
     async def collect(self) -> dict[str, Any]:
         """Return rows, values and the last snapshots, behind every update that was taken in."""
-        tables, counted = self._executor.submit(self.host.values).result()
+        tables, counted = await asyncio.wrap_future(self._executor.submit(self.host.values))
         return {
             "rows": self.recorder.rows(),
             "tables": tables,

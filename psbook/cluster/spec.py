@@ -27,6 +27,8 @@ class Spec:
         Seconds without a sign of life after which a process is taken for lost.
     level : str
         Level of the trace.
+    patience : float
+        Seconds after which programs that all wait for each other are taken for stuck.
     """
 
     run: str
@@ -35,6 +37,7 @@ class Spec:
     routes: Mapping[str, str]
     lease: float = 10.0
     level: str = "full"
+    patience: float = 30.0
 
     @property
     def name(self) -> str:
@@ -73,10 +76,22 @@ class Halt:
 
 @dataclass(slots=True, eq=False)
 class Beat:
-    """A process lives; its programs are at these clocks."""
+    """A process lives; its programs are at these clocks, and stand like this (`Standing`)."""
 
     process: str
     clocks: dict[str, int]
+    standing: dict[str, Standing]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a program stands: how often it was resumed, and which node-dependent operation it waits for.
+
+    `waits_for` is empty while the program can go on by itself.
+    """
+
+    steps: int
+    waits_for: str
 
 
 @dataclass(slots=True, eq=False)
@@ -92,4 +107,4 @@ class Trouble:
     error: bytes = b""
 
 
-codec.register(Begin, Halt, Beat, Trouble)
+codec.register(Begin, Halt, Standing, Beat, Trouble)

@@ -57,6 +57,8 @@ class ProgramHost:
         self.booking = Booking(recorder, self.node)
         self.result: Any = None
         self.finished = False
+        self.steps = 0
+        """How often the coroutine was resumed: while it stands still, the program makes no progress."""
         self._program = program
         self._make_worker = make_worker
         self._prepare = prepare
@@ -79,6 +81,11 @@ class ProgramHost:
     def waits_for(self) -> str:
         """What the program waits for, in words; empty if it does not."""
         return "" if self._waiting is None else self._waiting.label
+
+    @property
+    def depends_on_others(self) -> bool:
+        """Whether only another node can end what the program waits for."""
+        return self._waiting is not None and self._waiting.kind not in ("compute", "sleeping")
 
     def start(self) -> None:
         """Prepare, then say hello to the controller: clock 0 begins when everybody has."""
@@ -167,6 +174,7 @@ class ProgramHost:
         coroutine = self._coroutine
         if coroutine is None:
             return
+        self.steps += 1
         try:
             while True:
                 operation = coroutine.send(None)

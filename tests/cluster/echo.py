@@ -41,6 +41,12 @@ class Counter:
     def progress(self):
         return None
 
+    def standing(self):
+        return None
+
+    def drain(self):
+        return []
+
     async def collect(self):
         return {"value": self.value, "pid": os.getpid()}
 
@@ -98,12 +104,17 @@ class Stepper:
     def progress(self):
         return self.done
 
+    def standing(self):
+        return None
+
     def collect(self):
         return {"seen": self.seen, "why": self.why, "torn": self.torn, "pid": os.getpid()}
 
 
 @dataclass(frozen=True)
 class MakeStepper:
+    """Makes a `Stepper` around its node."""
+
     spec: object
     steps: int = 20
     compute: object = field(default=np.ones_like)

@@ -35,11 +35,11 @@ def make_spec(client, workers=4, servers=2, lease=10.0):
 COUNTER = MakeCounter()
 
 
-def start(client, spec, make_stepper, make_counter=COUNTER):
-    session = Session(client, spec, make_counter)
+def start(client, spec, make_stepper, make_counter=COUNTER, held=()):
+    session = Session(client, spec, make_counter, make_stepper)
     session.open()
     for node in spec.layout.programs:
-        session.submit(node, run_program, make_stepper)
+        session.submit(node, run_program, *held)
     return session
 
 
@@ -108,7 +108,7 @@ def _refuse():
 @pytest.mark.usefixtures("clean")
 def test_a_program_that_cannot_begin_is_named(client):
     spec = make_spec(client)
-    session = start(client, spec, MakeStepper(spec, 5, NotThere()))
+    session = start(client, spec, MakeStepper(spec, 5), held=[NotThere()])
     try:
         error = session.watch()
     finally:
