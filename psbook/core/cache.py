@@ -20,11 +20,21 @@ class Copy:
     own: list[Push] = field(default_factory=list)
 
 
+@dataclass(slots=True, eq=False)
+class Since:
+    """The worker's own pushes to a shard behind its message number `start`, all of them."""
+
+    start: int
+    pushes: list[Push] = field(default_factory=list)
+
+
 class Cache:
     """Last reply per (table, shard).
 
-    A reply holds every push that the worker sent before the pull (FIFO), and none sent after it: those are
-    kept and re-applied, each exactly once. A table that is not additive gives its copy up instead.
+    A reply says up to which of the worker's own messages it contains them: those sent before the pull
+    (FIFO), and, if the pull was parked, some sent after it. Own pushes behind that are kept and re-applied,
+    each exactly once. A table that is not additive gives its copy up instead. Replies may come in any order:
+    one that is older than what is kept is not cached.
     At most `MOST` own pushes are kept a copy; a worker that writes more without reading loses it.
     """
 
@@ -32,31 +42,40 @@ class Cache:
 
     def __init__(self) -> None:
         self._copies: dict[tuple[str, int], Copy] = {}
-        self._since: dict[tuple[str, int], list[Push]] = {}
+        self._since: dict[tuple[str, int], Since] = {}
 
-    def expect(self, table: str, shard: int) -> None:
-        """Note that a pull was sent: own pushes from here on are not in its reply."""
-        self._since.setdefault((table, shard), [])
+    def expect(self, table: str, shard: int, sequence: int) -> None:
+        """Note that pull number `sequence` was sent: own pushes from here on may not be in its reply."""
+        self._since.setdefault((table, shard), Since(sequence))
 
     def keep(self, reply: PullReply, additive: bool) -> None:
         """Take over a reply; forget the pushes that it contains."""
         place = reply.table, reply.id.shard
-        own = [push for push in self._since.pop(place, ()) if push.id.sequence > reply.id.sequence]
-        if own and not additive:
-            self._copies.pop(place, None)
+        since = self._since.get(place)
+        if since is None or reply.upto < since.start:
             return
-        self._since[place] = own
-        self._copies[place] = Copy(reply, own)
+        since.start = reply.upto
+        since.pushes = [push for push in since.pushes if push.id.sequence > reply.upto]
+        if since.pushes and not additive:
+            self._copies.pop(place, None)
+        else:
+            self._copies[place] = Copy(reply, since.pushes)
 
     def wrote(self, push: Push, additive: bool) -> None:
         """Note an own push: re-applied to the copy if the table is additive, else the copy is dropped."""
-        place = push.table, push.id.shard
-        since = self._since.get(place)
+        since = self._since.get((push.table, push.id.shard))
         if since is None:
             return
-        since.append(push)
-        if not additive or len(since) > self.MOST:
-            self._copies.pop(place, None)
+        since.pushes.append(push)
+        if len(since.pushes) > self.MOST:
+            self.forget(push.table, push.id.shard)
+        elif not additive:
+            self._copies.pop((push.table, push.id.shard), None)
+
+    def forget(self, table: str, shard: int) -> None:
+        """Drop the copy, and cache no reply to a pull that is under way."""
+        self._copies.pop((table, shard), None)
+        self._since.pop((table, shard), None)
 
     def find(self, table: str, shard: int, keys: Keys, start: int, stop: int) -> Part | None:
         """Return the copy's part for `keys`, if it holds all of them."""

@@ -146,8 +146,9 @@ class Client:
                 if part and self.model.may_reuse(self.clock, part.reply.row_clock):
                     pending.parts[shard] = part
                     continue
-                self._cache.expect(command.table, shard)
             pull = Pull(self._next_id(command.table, shard), command.table, keys, self.clock, now)
+            if caching:
+                self._cache.expect(command.table, shard, pull.id.sequence)
             pending.parts[shard] = (start, stop)
             pending.missing += 1
             self._pending[pull.id] = pending
@@ -259,6 +260,7 @@ class Client:
         actions: list[Action] = []
         for shard in range(self.layout.shards):
             id = self._next_id(command.table, shard)
+            self._cache.forget(command.table, shard)  # the function may change values
             call = Call(id, command.table, command.function, command.arguments, now)
             self._pending[id] = pending
             actions.append(Send(self.layout.server(shard), call))

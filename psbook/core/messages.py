@@ -52,7 +52,11 @@ class Pull:
 
 @dataclass(slots=True, eq=False)
 class PullReply:
-    """The value, the shard's ``min`` and version when it was read, and where the request spent its time."""
+    """The value, the shard's ``min`` and version when it was read, and where the request spent its time.
+
+    ``upto`` is the number of the reader's last message to the shard whose effect the value contains: that of
+    the pull, or of a later one if the pull was parked.
+    """
 
     id: MessageId
     table: str
@@ -63,6 +67,7 @@ class PullReply:
     parked: float = 0.0
     value: Any = None
     sent: float = math.nan
+    upto: int = 0
 
 
 @dataclass(slots=True, eq=False)

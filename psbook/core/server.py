@@ -76,6 +76,7 @@ class Server:
         """Worker iterations counted so far."""
         self._means = {table.name: table.mean for table in layout.tables}
         self._windows = [Window() for _ in layout.programs]
+        self._handled = [0] * len(layout.programs)
         self._removed: set[int] = set()
         self._handlers: dict[type, Callable[[Any, float], list[Action]]] = {
             Pull: self._pull,
@@ -98,12 +99,17 @@ class Server:
         if request.id.sequence == window.expected:
             ready = window.accept(request)
             if len(ready) == 1:
+                self._handled[rank] = request.id.sequence
                 return handler(request, now)
-            return [action for each in ready for action in self._handlers[type(each)](each, now)]
+            return [action for each in ready for action in self._in_turn(each, now)]
         if window.is_duplicate(request):
             return self._repeat(request)
         window.accept(request)
         return []
+
+    def _in_turn(self, request: Request, now: float) -> list[Action]:
+        self._handled[request.id.rank] = request.id.sequence
+        return self._handlers[type(request)](request, now)
 
     def _control(self, event: Message, now: float) -> list[Action]:
         if isinstance(event, Remove):
@@ -213,6 +219,7 @@ class Server:
     def _answer(self, pull: Pull, parked: float) -> Answer:
         version = self.versions[pull.table]
         reply = PullReply(pull.id, pull.table, pull.keys, self.clocks.min, version, pull.received, parked)
+        reply.upto = self._handled[pull.id.rank]
         return Answer(self.layout.programs[pull.id.rank], reply)
 
     def _ack(self, message: Push | Clock | Finish, parked: float = 0.0) -> Send:
