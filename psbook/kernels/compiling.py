@@ -7,10 +7,11 @@ is, once for each compilation.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax
 
@@ -46,13 +47,36 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     2
     """
 
-    @functools.wraps(function)
-    def traced(*args: P.args, **kwargs: P.kwargs) -> R:
+    return Kernel(function)
+
+
+class Kernel(Generic[P, R]):
+    """A jitted function that counts its compilations, and travels between processes by name.
+
+    A worker process thus uses the kernel of its own installation, compiled once for all its programs. One
+    that no module holds under its name, in a notebook for example, is sent as the function it was made of.
+    """
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self._jitted = jax.jit(self._traced)
+
+    def _traced(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        function: Callable[P, R] = self.__wrapped__  # type: ignore[attr-defined]  # of update_wrapper
         with _lock:
             _counts[function.__qualname__] += 1
         return function(*args, **kwargs)
 
-    return jax.jit(traced)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Compute."""
+        result: R = self._jitted(*args, **kwargs)
+        return result
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        module, name = self.__module__, self.__wrapped__.__qualname__  # type: ignore[attr-defined]
+        if module != "__main__" and getattr(sys.modules.get(module), name, None) is self:
+            return str(name)
+        return Kernel, (self.__wrapped__,)  # type: ignore[attr-defined]
 
 
 def compilations() -> dict[str, int]:
