@@ -17,7 +17,7 @@ from psbook.view.convergence import scale_loss
 from psbook.view.picture import Picture, haloed, note_of, picture, say, tidy, unit_of
 from psbook.view.staleness import NO_UPDATES, pmf
 from psbook.view.style import FAINT, INK, LineStyle, seconds_label, styles
-from psbook.view.waiting import NO_SPANS, kinds_of, patches, stacked_bars
+from psbook.view.waiting import NO_SPANS, kinds_of, patches, seconds_of, stacked_bars
 
 if TYPE_CHECKING:
     from psbook.experiments.comparison import Comparison
@@ -91,9 +91,7 @@ def _draw(rows: Sequence[tuple[str, str, list[Trace]]], target: float | None, ti
     figure = picture(11.5, 5.0 + 0.36 * len(rows), title, note_of(first))
     (left, right), (below, ridge) = figure.subplots(2, 2, height_ratios=[3.0, 0.9 + 0.36 * len(rows)])
     looks = styles(family for _, family, _ in rows)
-    bands = [
-        {column: band_of(traces, column) for column in ("time_s", "updates")} for _, _, traces in rows
-    ]
+    bands = [{column: band_of(traces, column) for column in ("time_s", "updates")} for _, _, traces in rows]
     labels = [label for label, _, _ in rows]
     losses(left, labels, looks, [band["time_s"] for band in bands], seconds_label(unit))
     losses(right, labels, looks, [band["updates"] for band in bands], "updates applied")
@@ -157,7 +155,7 @@ def losses(
             axes.fill_between(band.at, band.low, band.high, color=look.color, alpha=0.16, linewidth=0)
             axes.plot(band.at, band.middle, label=label, **look.line())
             axes.plot(band.at[-1:], band.middle[-1:], marker="o", color=look.color, markersize=4)
-    drawn = [(*each, band) for *each, band in zip(labels, looks, bands, strict=True) if len(band.at)]
+    drawn = [each for each in zip(labels, looks, bands, strict=True) if len(each[2].at)]
     if not drawn:
         say(axes, "no loss was measured")
         return
@@ -186,9 +184,7 @@ def _limit(axes: Axes, bands: Sequence[Band], labels: int) -> None:
     axes.set_ylim(bottom=float(scale.inverted().transform((1.0, room))[1]))
 
 
-def _target(
-    left: Axes, right: Axes, rows: Sequence[Row], looks: Sequence[LineStyle], target: float
-) -> None:
+def _target(left: Axes, right: Axes, rows: Sequence[Row], looks: Sequence[LineStyle], target: float) -> None:
     for axes in (left, right):
         axes.axhline(target, color=FAINT, linestyle=":", linewidth=1.0)
     left.annotate(f"target {target:.3g}", (1, target), xycoords=("axes fraction", "data"), xytext=(0, 3),
@@ -211,7 +207,7 @@ def time_by_model(rows: Sequence[Row]) -> pd.DataFrame:
     for _, _, traces in rows:
         tables = []
         for trace in traces:
-            table = statistics.waiting(trace)
+            table = seconds_of(trace)
             workers = trace.meta.get("workers") or table["node"].tolist()
             tables.append(table.loc[table["node"].isin(workers), list(SPANS)].mean())
         means.append(pd.DataFrame(tables).mean())
@@ -224,7 +220,8 @@ def pooled_pmf(traces: Sequence[Trace]) -> np.ndarray:
     if not each:
         return np.empty(0)
     size = max(map(len, each))
-    return np.mean([np.pad(shares, (0, size - len(shares))) for shares in each], axis=0)
+    mean: np.ndarray = np.mean([np.pad(shares, (0, size - len(shares))) for shares in each], axis=0)
+    return mean
 
 
 def ridges(
@@ -263,9 +260,7 @@ def _color_labels(several: Sequence[Axes], looks: Sequence[LineStyle]) -> None:
             text.set_color(look.color)
 
 
-def _sentence(
-    title: str, rows: Sequence[Row], times: pd.DataFrame, target: float | None, unit: str
-) -> str:
+def _sentence(title: str, rows: Sequence[Row], times: pd.DataFrame, target: float | None, unit: str) -> str:
     said = []
     for (label, _, traces), (_, seconds) in zip(rows, times.iterrows(), strict=True):
         total = float(seconds.sum())

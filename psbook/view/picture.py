@@ -52,8 +52,9 @@ def picture(width: float, height: float, title: str, note: str) -> Picture:
 def wrapped(text: str, letters: int) -> str:
     """Return a text in lines of so many letters.
 
-    >>> wrapped("one two three", 8)
-    'one two\\nthree'
+    >>> print(wrapped("one two three", 8))
+    one two
+    three
     """
     return "\n".join(textwrap.wrap(text, letters, break_on_hyphens=False))
 

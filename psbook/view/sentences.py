@@ -15,7 +15,7 @@ def sentence(event: Event, before: State) -> str:
     event
         The row.
     before
-        The state just before it.
+        The state just before it, which knows why a program is held.
 
     Examples
     --------
@@ -24,7 +24,10 @@ def sentence(event: Event, before: State) -> str:
     "server-1 applied worker-3's update of w[0:62], 4 versions stale; version 17"
     """
     say = SENTENCES.get(event.kind)
-    return f"{event.node}: {event.kind} {event.detail}".rstrip() if say is None else say(event, before)
+    if say is None:
+        return f"{event.node}: {event.kind} {event.detail}".rstrip()
+    why = before.why(event.node) if event.kind == "blocked" else []
+    return f"{say(event)} ({why[-1][1].why})" if why else say(event)
 
 
 def keys(event: Event) -> str:
@@ -36,41 +39,39 @@ def _plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _compute(event: Event, before: State) -> str:
+def _compute(event: Event) -> str:
     return f"{event.node} computes for {event.duration:.4g} s, at clock {event.clock}"
 
 
-def _network(event: Event, before: State) -> str:
+def _network(event: Event) -> str:
     return f"{event.node} waits {event.duration:.4g} s for messages on their way"
 
 
-def _blocked(event: Event, before: State) -> str:
-    held = f"{event.node} is held by the consistency model for {event.duration:.4g} s"
-    why = [parked.why for _, parked in before.why(event.node)]
-    return f"{held} ({why[-1]})" if why else held
+def _blocked(event: Event) -> str:
+    return f"{event.node} is held by the consistency model for {event.duration:.4g} s"
 
 
-def _queued(event: Event, before: State) -> str:
+def _queued(event: Event) -> str:
     return f"{event.node} waits {event.duration:.4g} s while its request is queued or served"
 
 
-def _idle(event: Event, before: State) -> str:
+def _idle(event: Event) -> str:
     return f"{event.node} has nothing to do for {event.duration:.4g} s: {event.detail or 'idle'}"
 
 
-def _clock(event: Event, before: State) -> str:
+def _clock(event: Event) -> str:
     return f"{event.node} ended an iteration: its clock is {event.clock}"
 
 
-def _finish(event: Event, before: State) -> str:
+def _finish(event: Event) -> str:
     return f"{event.node} ended, after {_plural(max(event.clock, 0), 'iteration')}"
 
 
-def _report(event: Event, before: State) -> str:
+def _report(event: Event) -> str:
     return f"{event.node} reported {event.detail} = {event.value:.6g}"
 
 
-def _apply(event: Event, before: State) -> str:
+def _apply(event: Event) -> str:
     stale = {
         -1: "computed from no read",
         0: "not stale",
@@ -78,39 +79,39 @@ def _apply(event: Event, before: State) -> str:
     return f"{event.node} applied {event.peer}'s update of {keys(event)}, {stale}; version {event.version}"
 
 
-def _answer(event: Event, before: State) -> str:
+def _answer(event: Event) -> str:
     return f"{event.node} read {keys(event)} for {event.peer}, at version {event.version}"
 
 
-def _park(event: Event, before: State) -> str:
+def _park(event: Event) -> str:
     return f"{event.node} holds {event.peer}'s request: {event.detail}"
 
 
-def _release(event: Event, before: State) -> str:
+def _release(event: Event) -> str:
     return f"{event.node} lets {event.peer}'s request go on, after {event.value:.4g} s"
 
 
-def _send(event: Event, before: State) -> str:
+def _send(event: Event) -> str:
     size = f", {_plural(event.bytes, 'byte')}" if event.bytes >= 0 else ""
     return f"{event.node} sent {event.detail} to {event.peer}{size}"
 
 
-def _receive(event: Event, before: State) -> str:
+def _receive(event: Event) -> str:
     return f"{event.node} received {event.detail} from {event.peer}"
 
 
-def _loss(event: Event, before: State) -> str:
+def _loss(event: Event) -> str:
     return (
         f"after {_plural(event.clock, 'worker iteration')} and {_plural(event.version, 'update')} the "
         f"held-out loss is {event.value:.6g}"
     )
 
 
-def _failure(event: Event, before: State) -> str:
+def _failure(event: Event) -> str:
     return f"{event.node} failed: {event.detail}"
 
 
-SENTENCES: dict[str, Callable[[Event, State], str]] = {
+SENTENCES: dict[str, Callable[[Event], str]] = {
     "compute": _compute,
     "network": _network,
     "blocked": _blocked,

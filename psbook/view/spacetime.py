@@ -109,7 +109,7 @@ def _spans(frame: Frame, rows: list[tuple[int, Event]], index: int) -> list[str]
             parts.append(
                 f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{right - left:.1f}" height="14" '
                 f'fill="url(#psbook-{span.kind})" stroke="#00000040" stroke-width=".5"'
-                f'{_faint(at, index)}><title>{escape(_tip(span))}</title></rect>'
+                f"{_faint(at, index)}><title>{escape(_tip(span))}</title></rect>"
             )
     return parts
 
@@ -156,11 +156,12 @@ def _arrow(
     opacity = 1.0 if strong else 0.22 if later else 0.65
     dashes = ' stroke-dasharray="5 3"' if under_way else ""
     tip = f"{message.type} from {message.source} to {message.to} {message.message}"
-    return [
+    path = (
         f'<path d="M{x1:.1f} {source:.1f}L{x2:.1f} {to:.1f}" stroke="{color}" stroke-width="{width}"'
         f'{dashes} opacity="{opacity}" fill="none" marker-end="url(#psbook-head)">'
         f"<title>{escape(tip)}</title></path>"
-    ]
+    )
+    return [path]
 
 
 def _marks(frame: Frame, rows: list[tuple[int, Event]], index: int) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from psbook.errors import DataError
 from psbook.trace import Trace, statistics
 from psbook.view.picture import Picture, name_of, note_of, picture, say, tidy
 from psbook.view.style import INK, style_of
@@ -24,7 +25,10 @@ def pmf(trace: Trace) -> np.ndarray:
     >>> pmf(recorder.trace({})).tolist()
     [0.25, 0.0, 0.75]
     """
-    values = statistics.staleness(trace)["staleness"].to_numpy()
+    try:
+        values = statistics.staleness(trace)["staleness"].to_numpy()
+    except DataError:
+        return np.empty(0)
     return np.bincount(values) / len(values) if len(values) else np.empty(0)
 
 

@@ -99,9 +99,7 @@ class State:
 
     def in_flight(self) -> list[tuple[InFlight, float]]:
         """Messages under way and when they were sent, the oldest first."""
-        return [
-            (message, time) for message, (time, count) in self.sent.items() for _ in range(max(0, count))
-        ]
+        return [(message, time) for message, (time, count) in self.sent.items() for _ in range(max(0, count))]
 
     def clock_range(self) -> tuple[int, int] | None:
         """Slowest and fastest clock of the workers that have not ended; ``None`` if all have."""

@@ -89,7 +89,8 @@ class Stepper:
             raise InvalidJob(f"kind={kind!r}; required: one of {', '.join(KINDS)}.")
         found = self._find(kind, node)
         if found is None:
-            wanted = " ".join(part for part in (kind and f"of kind {kind!r}", node and f"of {node!r}") if part)
+            conditions = (kind and f"of kind {kind!r}", node and f"of {node!r}")
+            wanted = " ".join(condition for condition in conditions if condition)
             raise DataError(
                 f"no row {wanted or 'at all'} after row {self.index}; required: a later one. goto(0) goes "
                 f"back to the start. {self.missing}".rstrip()
@@ -133,7 +134,7 @@ class Stepper:
     @property
     def missing(self) -> str:
         """What this trace's level cannot show; empty if it shows all."""
-        return MISSING.get(str(self.trace.meta.get("trace_level", "full")), "")
+        return MISSING.get(self.trace.level, "")
 
     # The three forms
 

@@ -59,8 +59,13 @@ def doing(state: State, node: str, time: float, level: str = "full") -> tuple[st
     what = f"{DOING[span.kind]} until {span.time + span.duration:.6g}"
     if span.kind == "idle":
         return what, span.detail
-    if span.kind == "blocked":
-        return what, "; ".join(f"{server}: {held.why}" for server, held in state.why(node))
+    held = state.why(node)
+    if held:
+        # Shards that hold for the same reason say it once.
+        servers: dict[str, list[str]] = {}
+        for server, request in held:
+            servers.setdefault(request.why, []).append(server)
+        return what, "; ".join(f"{', '.join(where)}: {why}" for why, where in servers.items())
     if span.kind == "network":
         under_way = [m for m, _ in state.in_flight() if node in (m.source, m.to) and m.type != "Ack"]
         return what, ", ".join(f"{m.type} {m.source} → {m.to}" for m in under_way[:4])
@@ -70,11 +75,11 @@ def doing(state: State, node: str, time: float, level: str = "full") -> tuple[st
 def page(stepper: Stepper) -> str:
     """Return the state at the cursor as HTML that needs nothing else; every text in it is escaped."""
     state, time = stepper.state, stepper.time
-    level = str(stepper.trace.meta.get("trace_level", "full"))
+    level = stepper.trace.level
     loss = "" if math.isnan(state.loss) else f" Loss so far {state.loss:.6g}."
     kind = "" if stepper.event is None else f" ({stepper.event.kind})"
     where = f"{name_of(stepper.trace)}, row {stepper.index + 1} of {len(stepper)}{kind}."
-    programs = list(stepper.trace.meta.get("programs") or [*state.clocks, *sorted(set(state.doing) - set(state.clocks))])
+    programs = stepper.trace.meta.get("programs") or sorted({*state.clocks, *state.doing})
     parts = [
         f"<p><b>{escape(stepper.sentence)}</b><br>{escape(where)} {escape(gap(state))}.{escape(loss)}</p>",
         f"<p><i>{escape(stepper.missing)}</i></p>" if stepper.missing else "",
@@ -82,10 +87,7 @@ def page(stepper: Stepper) -> str:
         _table(
             f"Programs at {time:.6g} {unit_of(stepper.trace)}",
             ("program", "clock", "what it does", "why"),
-            (
-                (node, str(state.clocks.get(node, "–")) if level != "off" else "?", *doing(state, node, time, level))
-                for node in programs
-            ),
+            ((node, _clock(state, node, level), *doing(state, node, time, level)) for node in programs),
             len(programs),
         ),
     ]
@@ -93,9 +95,13 @@ def page(stepper: Stepper) -> str:
         parts.append(_under_way(state))
         parts.append(_held(state))
     if state.versions:
-        versions = [(server, table, str(version)) for (server, table), version in sorted(state.versions.items())]
+        versions = [(*shard, str(version)) for shard, version in sorted(state.versions.items())]
         parts.append(_table("Shards", ("server", "table", "version"), versions, len(versions)))
     return f'<div class="psbook-stepper">{"".join(parts)}</div>'
+
+
+def _clock(state: State, node: str, level: str) -> str:
+    return "?" if level == "off" else str(state.clocks.get(node, "–"))
 
 
 def _under_way(state: State) -> str:
@@ -110,7 +116,7 @@ def _held(state: State) -> str:
     if not state.held:
         return "<p>No request is held.</p>"
     rows = ((server, held.node, f"{held.since:.6g}", held.why) for (server, _), held in state.held.items())
-    return _table("Requests held", ("server", "of", "since", "why"), rows, len(state.held))
+    return _table("Requests held", ("server", "of", "since", "why, at that time"), rows, len(state.held))
 
 
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psbook.errors import DataError
@@ -57,7 +58,7 @@ def widget(stepper: Stepper) -> ipywidgets.VBox:
         button("◀ previous", "the row before", stepper.previous),
         button("next ▶", "the next row", stepper.next),
         *(
-            button(f"▶ {kind}", f"the next row of kind {kind}", lambda kind=kind: stepper.next_of(kind))
+            button(f"▶ {kind}", f"the next row of kind {kind}", partial(stepper.next_of, kind))
             for kind in JUMPS
             if kind in kinds
         ),

@@ -132,9 +132,7 @@ def blend(color: str, other: str, share: float) -> str:
     >>> blend("#ffffff", "#000000", 0.5)
     '#808080'
     """
-    mixed = (
-        (1 - share) * one + share * two for one, two in zip(to_rgb(color), to_rgb(other), strict=True)
-    )
+    mixed = ((1 - share) * one + share * two for one, two in zip(to_rgb(color), to_rgb(other), strict=True))
     return to_hex(tuple(mixed))  # type: ignore[arg-type]  # three numbers, as asked for
 
 

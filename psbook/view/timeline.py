@@ -46,7 +46,7 @@ def window(trace: Trace, start: float | None = None, stop: float | None = None) 
 
 
 def timeline(trace: Trace, start: float | None = None, stop: float | None = None) -> Picture:
-    """Draw a bar a program: compute, network, blocked, queued and idle along time, ticks where clocks advance.
+    """Draw a bar a program: the five kinds of its time, and ticks where its clock advances.
 
     Parameters
     ----------
@@ -130,7 +130,9 @@ def _sentence(
     label: str, unit: str, programs: list[str], sums: pd.Series[Any], clocks: pd.DataFrame,
     begin: float, end: float,
 ) -> str:  # fmt: skip
-    shares = ", ".join(f"{KINDS[kind].label} {100 * sums[kind] / sums.sum():.0f} %" for kind in kinds_of(sums))
+    shares = ", ".join(
+        f"{KINDS[kind].label} {100 * sums[kind] / sums.sum():.0f} %" for kind in kinds_of(sums)
+    )
     ended = clocks.groupby("node", observed=True)["clock"].max()
     between = f", clocks up to {ended.min()} … {ended.max()}" if len(ended) else ""
     return (

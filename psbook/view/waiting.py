@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from psbook.errors import DataError
 from psbook.trace import Trace, statistics
 from psbook.trace.schema import SPANS
 from psbook.view.picture import Picture, name_of, note_of, picture, say, thin_hatches, tidy, unit_of
@@ -25,7 +26,7 @@ def waiting(trace: Trace) -> Picture:
         A trace with spans: level "iterations" or "full".
     """
     label, unit = name_of(trace), unit_of(trace)
-    table = statistics.waiting(trace)
+    table = seconds_of(trace)
     figure = picture(8.6, 1.9 + 0.26 * min(len(table), 60), f"{label}: where the time went", note_of(trace))
     axes = figure.subplots()
     axes.set_xlabel(seconds_label(unit))
@@ -47,6 +48,14 @@ def waiting(trace: Trace) -> Picture:
         f"{label}: where the time of {many} went, {trace.end:.4g} {unit} each. On average {shares}."
     )
     return figure
+
+
+def seconds_of(trace: Trace) -> pd.DataFrame:
+    """Return `psbook.trace.statistics.waiting`, without rows where the level of the trace has no times."""
+    try:
+        return statistics.waiting(trace)
+    except DataError:
+        return pd.DataFrame(columns=["node", *SPANS], dtype=float)
 
 
 NO_SPANS = "this trace holds no times of the programs;\nrequired: trace='iterations' or 'full'"
