@@ -103,6 +103,8 @@ def _draw(rows: Sequence[tuple[str, str, list[Trace]]], target: float | None, ti
     if seen:
         scale_loss(left, np.concatenate([band.middle for band in seen]))
         _limit(left, seen, min(len(seen), DIRECT))
+    for axes, column in ((left, "time_s"), (right, "updates")):
+        name_lines(axes, labels, looks, [band[column] for band in bands])
     if target is not None:
         _target(left, right, rows, looks, target)
     times = time_by_model(rows)
@@ -147,7 +149,7 @@ def band_of(traces: Sequence[Trace], column: str) -> Band:
 def losses(
     axes: Axes, labels: Sequence[str], looks: Sequence[LineStyle], bands: Sequence[Band], name: str
 ) -> None:
-    """Draw the band of each model; the labels stand beside the curves."""
+    """Draw the band of each model."""
     tidy(axes)
     axes.set_xlabel(name)
     for label, look, band in zip(labels, looks, bands, strict=True):
@@ -160,24 +162,38 @@ def losses(
         say(axes, "no loss was measured")
         return
     axes.set_xlim(0, 1.04 * max(float(band.at[-1]) for *_, band in drawn) or None)
+
+
+def name_lines(axes: Axes, labels: Sequence[str], looks: Sequence[LineStyle], bands: Sequence[Band]) -> None:
+    """Write each label below the end of its line, further down where another label stands already."""
+    dots = axes.figure.dpi / 72
+    taken: list[tuple[float, float, float]] = []
+    drawn = [each for each in zip(labels, looks, bands, strict=True) if len(each[2].at)]
     if len(drawn) > DIRECT:
         axes.legend(loc="upper right", frameon=False, fontsize=9, handlelength=3.2, labelcolor="linecolor")
         return
-    ends: list[float] = []
     for label, look, band in sorted(drawn, key=lambda each: -float(each[2].middle[-1])):
-        end = float(band.at[-1])
-        near = sum(abs(end - other) < 0.12 * axes.get_xlim()[1] for other in ends)
-        ends.append(end)
-        haloed(axes, label, (end, float(band.middle[-1])), xytext=(4, -12 - 11 * near), ha="right",
-               fontsize=9, color=look.color, weight="bold")  # fmt: skip
+        end = (float(band.at[-1]), float(band.middle[-1]))
+        x, y = (float(number) / dots for number in axes.transData.transform(end))
+        width, drop = 6.5 * len(label), 12.0
+        while any(
+            x - width < right and left < x and abs(y - drop - other) < 11 for left, right, other in taken
+        ):
+            drop += 1
+        taken.append((x - width, x, y - drop))
+        haloed(axes, label, end, xytext=(4, -drop), ha="right", fontsize=9, color=look.color, weight="bold")
 
 
 def _limit(axes: Axes, bands: Sequence[Band], labels: int) -> None:
-    """Cut a model that diverges off at three times the worst first loss; leave room for the labels below."""
+    """Cut a model that diverges off where it can still be seen to; leave room for the labels below.
+
+    That is at three times the worst first loss on a straight axis, at a thousand times on a logarithmic one.
+    """
     first = max(float(band.middle[0]) for band in bands)
     top = max(float(band.high.max()) for band in bands)
-    if top > 3 * first > 0:
-        axes.set_ylim(top=3 * first)
+    most = (1000 if axes.get_yscale() == "log" else 3) * first
+    if top > most > 0:
+        axes.set_ylim(top=most)
     scale = axes.transScale
     low, high = scale.transform([(1.0, limit) for limit in axes.get_ylim()])[:, 1]
     room = low - 0.055 * labels * (high - low)
@@ -234,7 +250,7 @@ def ridges(
     axes.tick_params(axis="y", length=0)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.7)
-    longest = max((len(each) for each in shares), default=0)
+    longest = max((_nearly_all(each) for each in shares), default=0)
     if not longest:
         say(axes, NO_UPDATES)
         return
@@ -246,12 +262,28 @@ def ridges(
             axes.text(0, base, "no update was computed from a read", fontsize=8, color=FAINT)
             continue
         values = np.arange(len(each))
-        axes.bar(values, -0.8 * each / each.max(), bottom=base, width=0.9, color=look.color, alpha=0.75)
+        axes.bar(
+            values[:longest],
+            -0.8 * each[:longest] / each.max(),
+            bottom=base,
+            width=0.9,
+            color=look.color,
+            alpha=0.75,
+        )
+        if len(each) > longest:
+            far = f"{100 * each[longest:].sum():.2g} % further right, up to {len(each) - 1}"
+            axes.annotate(far, (1, base - 0.45), xycoords=("axes fraction", "data"), ha="right", fontsize=8,
+                          color=FAINT)  # fmt: skip
         mean = float(values @ each)
         axes.vlines(mean, base - 0.8, base, color=INK, linewidth=1.3)
         axes.annotate(f"mean {mean:.3g}", (mean, base - 0.8), xytext=(4, -1), textcoords="offset points",
                       va="top", fontsize=8, color=INK,
                       bbox={"boxstyle": "round,pad=0.1", "fc": "#ffffffb0", "ec": "none"})  # fmt: skip
+
+
+def _nearly_all(shares: np.ndarray) -> int:
+    """Bars that hold 99.5 % of the updates."""
+    return int(np.searchsorted(np.cumsum(shares), 0.995)) + 1 if len(shares) else 0
 
 
 def _color_labels(several: Sequence[Axes], looks: Sequence[LineStyle]) -> None:
