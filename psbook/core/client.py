@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,7 @@ from psbook.core.messages import (
     Start,
     size,
 )
-from psbook.errors import InvalidJob, ProtocolError
+from psbook.errors import ProtocolError
 
 
 @dataclass(slots=True, eq=False)
@@ -94,8 +95,9 @@ class Client:
         self._pending: dict[MessageId, Pending] = {}
         self._requests: dict[MessageId, Pull | Push] = {}
         self._flushes: list[tuple[set[MessageId], Pending]] = []
-        self._barrier: Pending | None = None
-        self._changing: Pending | None = None
+        self._barriers: dict[int, Pending] = {}
+        self._changing: deque[Pending] = deque()
+        self._model_number = 0
         self._held: list[Complete] = []
         self._reads: dict[tuple[str, int], PullReply] = {}
         self._cache = Cache()
@@ -277,27 +279,25 @@ class Client:
         return self._complete(pending, [pending.parts[shard] for shard in sorted(pending.parts)], reply)
 
     def _arrive(self, command: DoBarrier, now: float) -> list[Action]:
-        self._barrier = Pending(command.ticket, now)
         self.barriers += 1
+        self._barriers[self.barriers] = Pending(command.ticket, now)
         return [Send(CONTROLLER, Arrive(self.rank, self.barriers))]
 
     def _released(self, release: Release, now: float) -> list[Action]:
-        pending, self._barrier = self._barrier, None
+        pending = self._barriers.pop(release.number, None)
         return [] if pending is None else self._complete(pending, None, None)
 
     def _change_model(self, command: DoChangeModel, now: float) -> list[Action]:
-        if type(command.model) is not type(self.model):
-            raise InvalidJob(
-                f"model {command.model.label} cannot follow {self.model.label}; required: the same kind of "
-                "model with another parameter."
-            )
-        self._changing = Pending(command.ticket, now)
+        self.model.check_change(command.model)
+        self._changing.append(Pending(command.ticket, now))
         return [Send(CONTROLLER, ChangeModel(self.rank, command.model))]
 
     def _model_changed(self, changed: ModelChanged, now: float) -> list[Action]:
-        self.model = changed.model
-        pending, self._changing = self._changing, None
-        return [] if pending is None else self._complete(pending, None, None)
+        if changed.number > self._model_number:
+            self.model, self._model_number = changed.model, changed.number
+        if changed.rank != self.rank or not self._changing:
+            return []
+        return self._complete(self._changing.popleft(), None, None)
 
     def _complete(self, pending: Pending, result: Any, last: Reply | None) -> list[Action]:
         complete = Complete(pending.ticket, result, last, pending.asked)

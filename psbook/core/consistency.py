@@ -62,6 +62,25 @@ class Consistency:
         """Factor of each push of a table whose gradients are averaged (H1)."""
         return 1.0 if self.buffered else 1.0 / workers
 
+    def check_change(self, new: object) -> None:
+        """Raise `InvalidJob` unless a run under this model may go on under `new`.
+
+        Only a parameter may change: not the kind of model, nor whether ``clock()`` waits for the shards.
+
+        Examples
+        --------
+        >>> SSP(1).check_change(SSP(4))
+        >>> SSP(1).check_change(ASP())
+        Traceback (most recent call last):
+        psbook.errors.InvalidJob: model ASP() cannot follow SSP(1); required: the same kind of model ...
+        """
+        if type(new) is type(self) and new.gates_clock == self.gates_clock:
+            return
+        raise InvalidJob(
+            f"model {new!r} cannot follow {self.label}; required: the same kind of model and gate, with "
+            "another parameter. Start a run of its own for another kind."
+        )
+
     @property
     def family(self) -> str:
         """Short name of the kind of model: one colour and one line style on every plot."""

@@ -98,13 +98,13 @@ class Controller:
         return [Send(server, SetModel(change.model, number)) for server in self.layout.servers]
 
     def _model_set(self, done: ModelSet) -> list[Action]:
-        waiting = self._unchanged.get(done.number, set())
+        waiting = self._unchanged[done.number]
         waiting.discard(done.shard)
         if waiting:
             return []
-        self._unchanged.pop(done.number, None)
-        model = self._changes[done.number - 1].model
-        return [Send(node, ModelChanged(model)) for node in self.layout.programs]
+        change = self._changes[done.number - 1]
+        changed = ModelChanged(change.rank, change.model, done.number)
+        return [Send(node, changed) for node in self.layout.programs]
 
     def validate(self) -> None:
         """Raise `ProtocolError` unless the state keeps every invariant of the protocol."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -104,7 +104,7 @@ def check_keys(keys: object, size: int, table: str = "table") -> Keys:
             f"table {table!r}: keys of dtype {array.dtype} and {array.ndim} dimensions; "
             "required: a one-dimensional array of integers."
         )
-    array = array.astype(np.int64, copy=False)
+    array = array.astype(np.int64)  # a copy: the caller may fill its own array anew
     if array.size == 0:
         return array
     steps = np.diff(array)
@@ -154,7 +154,7 @@ class RangePartition:
     [(0, [1]), (1, [4, 5])]
     """
 
-    __slots__ = ("_ranges", "borders", "shards", "size")
+    __slots__ = ("_ranges", "_whole", "borders", "shards", "size")
 
     def __init__(self, size: int, shards: int) -> None:
         if not 1 <= shards <= size:
@@ -162,23 +162,28 @@ class RangePartition:
         self.size = size
         self.shards = shards
         self.borders = np.array([shard * size // shards for shard in range(shards + 1)], dtype=np.int64)
-        self._ranges = [
-            KeyRange(a, b) for a, b in itertools.pairwise(self.borders.tolist())
-        ]
+        self._ranges = [KeyRange(a, b) for a, b in itertools.pairwise(self.borders.tolist())]
+        self._whole = self._split_range(KeyRange(0, size))
 
     def range(self, shard: int) -> KeyRange:
         """Return the keys of one shard."""
         return self._ranges[shard]
 
-    def split(self, keys: Keys) -> Iterator[Slice]:
-        """Yield the non-empty slices of a request, by shard."""
+    def split(self, keys: Keys) -> Sequence[Slice]:
+        """Return the non-empty slices of a request, by shard."""
         if isinstance(keys, KeyRange):
-            for shard, owned in enumerate(self._ranges):
-                start, stop = max(keys.start, owned.start), min(keys.stop, owned.stop)
-                if start < stop:
-                    yield Slice(shard, KeyRange(start, stop), start - keys.start, stop - keys.start)
-            return
+            return self._whole if keys == (0, self.size) else self._split_range(keys)
         cuts = np.searchsorted(keys, self.borders).tolist()
-        for shard, (start, stop) in enumerate(itertools.pairwise(cuts)):
+        return [
+            Slice(shard, keys[start:stop], start, stop)
+            for shard, (start, stop) in enumerate(itertools.pairwise(cuts))
+            if start < stop
+        ]
+
+    def _split_range(self, keys: KeyRange) -> list[Slice]:
+        slices = []
+        for shard, owned in enumerate(self._ranges):
+            start, stop = max(keys.start, owned.start), min(keys.stop, owned.stop)
             if start < stop:
-                yield Slice(shard, keys[start:stop], start, stop)
+                slices.append(Slice(shard, KeyRange(start, stop), start - keys.start, stop - keys.start))
+        return slices

@@ -217,9 +217,11 @@ class ModelSet:
 
 @dataclass(slots=True, eq=False)
 class ModelChanged:
-    """Every shard works by the new model."""
+    """Every shard works by model number `number`, which program `rank` asked for."""
 
+    rank: int
     model: Consistency
+    number: int
 
 
 @dataclass(slots=True, eq=False)

@@ -31,7 +31,7 @@ from psbook.core.messages import (
     SetModel,
 )
 from psbook.core.window import Window
-from psbook.errors import InvalidJob, ProtocolError
+from psbook.errors import ProtocolError
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +66,7 @@ class Server:
         self.shard = shard
         self.layout = layout
         self.model = model
+        self._model_number = 0
         self.every = every
         self.clocks = Clocks(sorted(layout.clocked))
         self.versions = {table.name: 0 for table in layout.tables}
@@ -116,13 +117,11 @@ class Server:
             self._removed.add(event.rank)
             return self._leave(event.rank, now)
         if isinstance(event, SetModel):
-            if type(event.model) is not type(self.model):
-                raise InvalidJob(
-                    f"model {event.model.label} cannot follow {self.model.label}; required: the same kind of "
-                    "model with another parameter."
-                )
-            self.model = event.model
-            return [*self._release(now), Send(CONTROLLER, ModelSet(self.shard, event.number))]
+            done = Send(CONTROLLER, ModelSet(self.shard, event.number))
+            if event.number < self._model_number:
+                return [done]
+            self.model, self._model_number = event.model, event.number
+            return [*self._release(now), done]
         raise ProtocolError(
             f"{self.layout.server(self.shard)} got {type(event).__name__}, which is not for it"
         )

@@ -1,4 +1,4 @@
-"""Messages come in any order, some twice: every invariant holds after every event, every promise at the end."""
+"""Messages in any order, some twice: every invariant holds after every event, every promise at the end."""
 
 import random
 from collections import Counter
