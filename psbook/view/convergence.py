@@ -66,6 +66,7 @@ def scale_loss(axes: Axes, losses: np.ndarray) -> None:
     """
     if losses.min() > 0 and losses.max() / losses.min() > 5:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        few_decades = losses.max() / losses.min() < 1e3
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few_decades else (1.0,), numticks=12))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,19 @@
+"""The example of the README runs, to the letter, on the simulator and on real processes."""
+
+import re
+
+import matplotlib.pyplot as plt
+import pytest
+
+
+@pytest.mark.dask
+def test_the_readme_example_runs_on_both_backends(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    names = {"__name__": "__main__"}
+    exec(compile(example, "README.md", "exec"), names)
+    plt.close("all")
+    assert (tmp_path / "timeline.png").stat().st_size > 10_000
+    assert names["run"].meta["backend"] == "dask"
+    assert names["run"].loss < 0.2
+    assert "loss" in capsys.readouterr().out
