@@ -14,7 +14,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from psbook.cluster.failures import pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Beat, Begin, Halt, Spec, Standing, Trouble
+from psbook.cluster.spec import Beat, Begin, Begun, Halt, Spec, Standing, Trouble
 from psbook.cluster.timing import boot_id
 from psbook.core.actions import Action, End, Send
 from psbook.core.controller import Controller
@@ -59,6 +59,8 @@ class ControllerPlugin(SchedulerPlugin):
         self._gone: set[str] = set()
         self._standing: dict[str, tuple[Standing, float]] = {}
         self._zero = math.inf
+        self._starts: list[Send] = []
+        self._unaware = set(self.spec.processes.values())
         self._seconds = 0.0
         self._control_actions: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "ping": self._ping,
@@ -130,6 +132,8 @@ class ControllerPlugin(SchedulerPlugin):
                 self._note_standing(message.standing)
             elif isinstance(message, Trouble):
                 self._end(message)
+            elif isinstance(message, Begun):
+                self._start_programs(message.process)
             else:
                 self._carry_out(self.core.handle(message, time.monotonic()))
         except Exception as error:
@@ -140,18 +144,28 @@ class ControllerPlugin(SchedulerPlugin):
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
-                if isinstance(action.message, Start) and self.state == "starting":
-                    self._begin()
-                self.plane.send(CONTROLLER, action.to, action.message)
+                if isinstance(action.message, Start):
+                    self._begin(action)
+                else:
+                    self.plane.send(CONTROLLER, action.to, action.message)
             elif isinstance(action, End):
                 self._end(Trouble("NodeFailure", CONTROLLER, action.failure) if action.failure else None)
 
-    def _begin(self) -> None:
-        self.state = "running"
-        self._changed.set()
-        self._zero = time.monotonic()
-        for process in self.spec.processes.values():
-            self.plane.send(CONTROLLER, process, Begin(self._zero))
+    def _begin(self, start: Send) -> None:
+        """Set the clocks of all processes before the first program starts."""
+        if not self._starts:
+            self.state = "running"
+            self._changed.set()
+            self._zero = time.monotonic()
+            for process in self.spec.processes.values():
+                self.plane.send(CONTROLLER, process, Begin(self._zero))
+        self._starts.append(start)
+
+    def _start_programs(self, aware: str) -> None:
+        self._unaware.discard(aware)
+        if not self._unaware:
+            for start in self._starts:
+                self.plane.send(CONTROLLER, start.to, start.message)
 
     def _end(self, trouble: Trouble | None) -> None:
         if self.state == "ended":
@@ -216,8 +230,8 @@ class ControllerPlugin(SchedulerPlugin):
                 Trouble(
                     "Deadlock",
                     CONTROLLER,
-                    f"nothing has moved for {self.spec.patience:g} s: {said}. Required: every program clocks or "
-                    "ends, every receive has its send, every barrier its peers.",
+                    f"nothing has moved for {self.spec.patience:g} s: {said}. Required: every program clocks "
+                    "or ends, every receive has its send, every barrier its peers.",
                 )
             )
 

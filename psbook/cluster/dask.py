@@ -5,38 +5,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from distributed import Client
 
 import psbook
-from psbook.assembly import whole
+from psbook.cluster.cluster_run import ClusterRun, Options
 from psbook.cluster.connect import Target, check_versions, connected, processes
-from psbook.cluster.placement import Placement, place
-from psbook.cluster.program_driver import MakeProgram
-from psbook.cluster.program_task import run_program
-from psbook.cluster.session import Session
-from psbook.cluster.shard_node import MakeShard
-from psbook.cluster.spec import Spec
+from psbook.cluster.placement import Placement
 from psbook.core.consistency import Consistency
-from psbook.core.messages import CONTROLLER
 from psbook.errors import InvalidJob, Unsupported
-from psbook.evaluation import Evaluator
 from psbook.job import Job, Progress
 from psbook.laws import Law
 from psbook.laws.option import law_option
 from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
-from psbook.trace import Recorder, Trace
 from psbook.trace.schema import LEVELS
-from psbook.versions import versions
-
-DRAIN_SECONDS = 1.0
-"""Snapshots for the evaluation are fetched from the shards this often."""
 
 
 @dataclass(frozen=True)
@@ -134,137 +121,6 @@ class Dask:
         with connected(self.target, len(plan.layout.programs) + self.servers) as client:
             addresses = processes(client)
             check_versions(client, addresses, psbook.__version__)
-            return ClusterRun(self, plan, client, addresses).run(progress, stop)
-
-
-class ClusterRun:
-    """One run on a cluster, as the client sees it."""
-
-    def __init__(self, backend: Dask, plan: Plan, client: Client, addresses: list[str]) -> None:
-        self.backend = backend
-        self.plan = plan
-        self.client = client
-        layout = plan.layout
-        routes = place(layout.programs, layout.servers, addresses, backend.placement)
-        used = [address for address in addresses if address in routes.values()]
-        hosts = {f"process-{number}": address for number, address in enumerate(used)}
-        routes = {**routes, **hosts, CONTROLLER: client.scheduler_info()["address"]}
-        self.spec = Spec(
-            uuid.uuid4().hex[:8],
-            psbook.__version__,
-            layout,
-            routes,
-            backend.lease,
-            backend.trace,
-            backend.patience,
-        )
-        self.law = law_option("compute", backend.compute)
-        remote = plan.without_data()
-        self.recorder = Recorder(backend.trace)
-        self.evaluator = (
-            None
-            if plan.job.evaluate is None
-            else Evaluator(plan.job.evaluate, plan.job.tables, layout.shards, self.recorder)
-        )
-        self.session = Session(
-            client,
-            self.spec,
-            MakeShard(remote, backend.trace),
-            MakeProgram(remote, law_option("compute", backend.compute), backend.trace),
-        )
-
-    def run(self, progress: Progress, stop: threading.Event) -> Run:
-        """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
-        homes: dict[str, dict[str, Any]] = {}
-        try:
-            self.session.open()
-            self._submit()
-            error = self.session.watch(
-                lambda clocks: self._report(clocks, progress, stop), DRAIN_SECONDS, self._drain
-            )
-            self.session.halt()
-            homes = self.session.collect()
-        finally:
-            self.session.close()
-        nodes = {name: home for process in homes.values() for name, home in process["nodes"].items()}
-        if error is None:
-            tables = self._tables(nodes)
-            trace = self._trace(homes, nodes)
-            results = {name: nodes[name]["result"] for name in self.plan.layout.programs}
-            return Run(tables, results, trace)
-        error.trace = self._trace(homes, nodes)
-        raise error
-
-    def _submit(self) -> None:
-        """Hand the data out, each shard to the process of its program, and start the programs."""
-        for rank, node in enumerate(self.plan.layout.programs):
-            data = self.plan.shards[rank]
-            address = self.spec.routes[node]
-            there = [] if data is None else [self.client.scatter(_Held(data), workers=[address], hash=False)]
-            self.session.submit(node, run_program, *there)
-
-    def _report(self, clocks: Mapping[str, int], progress: Progress, stop: threading.Event) -> None:
-        if stop.is_set():
-            self.session.stop("the run was stopped from outside; its trace so far is the error's `trace`.")
-        latest = self.evaluator.latest if self.evaluator else None
-        counted = [clocks.get(self.plan.layout.programs[rank], 0) for rank in self.plan.layout.clocked]
-        progress(sum(counted), latest[1] if latest else None)
-
-    def _drain(self) -> None:
-        if self.evaluator is not None:
-            for snapshots in self.session.drain().values():
-                for snapshot in snapshots:
-                    self.evaluator.take(*snapshot)
-
-    def _tables(self, nodes: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        servers = [nodes[name] for name in self.plan.layout.servers]
-        tables = self.plan.job.tables
-        if self.evaluator is not None:
-            for server in servers:
-                for snapshot in server["snapshots"]:
-                    self.evaluator.take(*snapshot)
-            counted = servers[0]["counted"]
-            if self.evaluator.latest is None or self.evaluator.latest[0] != counted:
-                end = max(nodes[name]["booked"] for name in self.plan.layout.programs)
-                for shard, server in enumerate(servers):
-                    self.evaluator.take(shard, counted, end, server["tables"], server["updates"])
-        return {
-            name: whole(table, [server["tables"][name] for server in servers])
-            for name, table in tables.items()
-        }
-
-    def _trace(self, homes: dict[str, dict[str, Any]], nodes: dict[str, dict[str, Any]]) -> Trace:
-        """Merge what the processes recorded; their clocks have been put right where the rows were made."""
-        for home in nodes.values():
-            self.recorder.extend(home["rows"])
-        programs = {name: home for name, home in nodes.items() if name in self.plan.layout.programs}
-        end = max((home["booked"] for home in programs.values()), default=0.0)
-        for name, home in programs.items():
-            if home["booked"] < end:
-                self.recorder.add(
-                    home["booked"], name, "idle", duration=end - home["booked"], clock=home["clock"],
-                    detail="finished early" if home["finished"] else "stopped",
-                )  # fmt: skip
-        meta = self.plan.meta(
-            backend="dask",
-            time_unit="s",
-            end=end,
-            compute_label="as it takes" if self.law is None else self.law.label,
-            network_label="real",
-            placement=str(self.backend.placement),
-            processes={address: self.spec.nodes_of(address) for address in self.spec.processes},
-            clock_offsets={address: home["clock"] for address, home in homes.items()},
-            engine="dask",
-            trace_level=self.backend.trace,
-            versions=versions(),
-        )
-        return self.recorder.trace(meta)
-
-
-class _Held:
-    """Keeps Dask from looking into a shard of data while it hands it out."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
+            law = law_option("compute", self.compute)
+            options = Options(self.placement, law, self.trace, self.lease, self.patience)
+            return ClusterRun(plan, options, client, addresses).run(progress, stop)

@@ -173,9 +173,9 @@ class _Link:
             self.plane.lost(self.address, error)
 
     async def close(self) -> None:
-        if self._sender is not None and not self._sender.done():
-            await asyncio.wait([self._sender], timeout=1.0)
-            self._sender.cancel()
+        if (sender := self._sender) is not None:
+            await asyncio.wait([sender], timeout=1.0)
+            sender.cancel()
         if self._listener is not None:
             self._listener.cancel()
         if self.comm is not None:

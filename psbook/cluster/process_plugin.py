@@ -15,7 +15,7 @@ from distributed.protocol import to_serialize
 
 from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Beat, Begin, Halt, Spec, Standing, Trouble
+from psbook.cluster.spec import Beat, Begin, Begun, Halt, Spec, Standing, Trouble
 from psbook.cluster.timing import RunClock, boot_id, measure_offset
 from psbook.core.messages import CONTROLLER, Hello
 from psbook.errors import PsbookError
@@ -150,6 +150,7 @@ class ProcessPlugin(WorkerPlugin):
     def _for_process(self, message: Any) -> None:
         if isinstance(message, Begin):
             self.clock.zero = message.zero
+            self.send(self.process, CONTROLLER, Begun(self.process))
         elif isinstance(message, Halt):
             self._halt(message.why)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
+
 from psbook.cluster.program_task import ProgramNode
 from psbook.cluster.spec import Standing
 from psbook.core.messages import Message
@@ -110,11 +112,27 @@ class ProgramDriver:
         host = self.host
         return {
             "rows": self.recorder.rows(),
-            "result": host.result,
+            "result": _sendable(host.result),
             "booked": host.booking.until,
             "clock": host.clock,
             "finished": host.finished,
         }
+
+
+@dataclass(frozen=True)
+class Unsendable:
+    """Stands for a result that has no pickled form."""
+
+    what: str
+    why: str
+
+
+def _sendable(result: Any) -> Any:
+    try:
+        cloudpickle.dumps(result)
+    except Exception as error:  # noqa: BLE001  # whatever a user's class does when it is pickled
+        return Unsendable(type(result).__name__, f"{type(error).__name__}: {error}")
+    return result
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -15,6 +16,9 @@ from distributed import get_worker, secede
 from psbook.cluster.process_plugin import ProcessPlugin
 from psbook.cluster.spec import Standing
 from psbook.errors import ClusterError
+
+UNWIND_SECONDS = 0.5
+"""How long a thread of a program may take to end when its run is over."""
 
 
 class Host(Protocol):
@@ -132,14 +136,22 @@ class ProgramNode:
 
     async def collect(self) -> dict[str, Any]:
         """Return what goes home."""
+        await self._unwind()
         return self.host.collect()
 
     async def close(self) -> None:
-        """End, also if the host does not: a thread that is deep in Python code is made to raise."""
+        """End, also if the host does not."""
         self._call(self.end)
-        for thread in (self._thread, *self._computing):
-            if not self._ended.done() or thread is not self._thread:
-                _unwind(thread)
+        await self._unwind()
+
+    async def _unwind(self) -> None:
+        """Make threads that are deep in Python code raise; wait a little for them."""
+        threads = [*self._computing, *([] if self._ended.done() else [self._thread])]
+        for thread in threads:
+            _raise_in(thread)
+        deadline = time.monotonic() + UNWIND_SECONDS
+        while any(t.is_alive() for t in threads) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # threads tell nobody when they end
 
     def _halt(self, why: str) -> None:
         try:
@@ -165,7 +177,7 @@ def _this_thread() -> threading.Thread:
     return threading.current_thread()
 
 
-def _unwind(thread: threading.Thread) -> None:
+def _raise_in(thread: threading.Thread) -> None:
     if thread.is_alive() and thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Unwound))
 

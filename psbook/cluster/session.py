@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed import Client, Future
+from distributed.comm import connect
 
 from psbook.cluster.controller_plugin import ControllerPlugin
 from psbook.cluster.failures import named
@@ -24,6 +25,12 @@ START_SECONDS = 120.0
 
 HALT_SECONDS = 1.0
 """How long programs may take to end once the run is over."""
+
+HANG_SECONDS = 10.0
+"""The same after a failure, when a process may hang."""
+
+REACH_SECONDS = 1.0
+"""A worker that does not answer the client by then is reached by way of the scheduler."""
 
 COLLECT_SECONDS = 60.0
 """How long a process may take to send home what it holds."""
@@ -65,6 +72,7 @@ class Session:
         """Time of the run at which it ended."""
         self._plugin = ProcessPlugin(spec, make_server, make_program)
         self._scheduler: Any = client.scheduler
+        self._reached: bool | None = None
         self._tasks: dict[str, Future[Any]] = {}
 
     def open(self) -> None:
@@ -79,6 +87,14 @@ class Session:
                 f"the cluster did not take up psbook ({type(error).__name__}: {error}); required: tables, "
                 "update functions and psbook itself importable on every worker."
             ) from error
+
+    def hand_over(self, node: str, value: Any) -> Future[Any]:
+        """Send a value to the process of a node: straight there if that can be reached from here."""
+        address = self.spec.routes[node]
+        if self._reached is None:
+            self._reached = self.client.sync(_reachable, address, self.client.security)
+        there: Future[Any] = self.client.scatter(value, workers=[address], direct=self._reached, hash=False)
+        return there
 
     def submit(self, node: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a program as a Dask task, in the process where its node is placed."""
@@ -161,15 +177,18 @@ class Session:
 
     def collect(self) -> dict[str, dict[str, Any]]:
         """Return what each process sends home, by address; processes that are lost send nothing."""
-        addresses = [address for address in self.spec.processes if address not in self.gone]
-        answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, addresses)
+        self.gone |= set(self._status()["gone"])  # who died meanwhile is not waited for
+        answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there)
         return answers
 
     def drain(self) -> dict[str, list[Any]]:
         """Return the snapshots that the shards have taken since the last call, by address."""
-        addresses = [address for address in self.spec.processes if address not in self.gone]
-        answers: dict[str, list[Any]] = self.client.sync(self._collect, addresses, "drain", list)
+        answers: dict[str, list[Any]] = self.client.sync(self._collect, self._there, "drain", list)
         return answers
+
+    @property
+    def _there(self) -> list[str]:
+        return [address for address in self.spec.processes if address not in self.gone]
 
     async def _collect(
         self, addresses: Sequence[str], action: str = "collect", kind: type = dict
@@ -177,7 +196,9 @@ class Session:
         # By way of the scheduler: a client need not reach the workers, on Kubernetes it often cannot.
         async def one(address: str) -> Any:
             message = {"op": self.spec.name, "action": action}
-            return await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), COLLECT_SECONDS)
+            return await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), seconds)
+
+        seconds = HANG_SECONDS if self.failed_node else COLLECT_SECONDS
 
         found = await asyncio.gather(*map(one, addresses), return_exceptions=True)
         return {a: home for a, home in zip(addresses, found, strict=True) if isinstance(home, kind)}
@@ -198,6 +219,16 @@ class Session:
             return await getattr(self._scheduler, self.spec.name)(action=action, **arguments)
 
         return self.client.sync(ask, callback_timeout=timeout)
+
+
+async def _reachable(address: str, security: Any) -> bool:
+    """Whether this machine can connect to a worker; behind a gateway it cannot."""
+    try:
+        comm = await connect(address, timeout=REACH_SECONDS, **security.get_connection_args("client"))
+    except OSError:
+        return False
+    await comm.close()
+    return True
 
 
 def _not_started(absent: Sequence[str]) -> ClusterError:

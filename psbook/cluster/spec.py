@@ -68,6 +68,13 @@ class Begin:
 
 
 @dataclass(slots=True, eq=False)
+class Begun:
+    """A process knows time 0; programs start when all do, so that no message meets a clock not yet set."""
+
+    process: str
+
+
+@dataclass(slots=True, eq=False)
 class Halt:
     """End the programs; the run is over."""
 
@@ -107,4 +114,4 @@ class Trouble:
     error: bytes = b""
 
 
-codec.register(Begin, Halt, Standing, Beat, Trouble)
+codec.register(Begin, Begun, Halt, Standing, Beat, Trouble)

@@ -1,0 +1,200 @@
+"""One run on a cluster: hand out, watch, evaluate, put together."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client
+
+import psbook
+from psbook.assembly import whole
+from psbook.cluster.evaluations import Evaluations
+from psbook.cluster.placement import Placement, place
+from psbook.cluster.program_driver import MakeProgram, Unsendable
+from psbook.cluster.program_task import run_program
+from psbook.cluster.session import Session
+from psbook.cluster.shard_node import MakeShard
+from psbook.cluster.spec import Spec
+from psbook.core.messages import CONTROLLER
+from psbook.errors import NodeFailure, ProgramError, PsbookError
+from psbook.job import Progress
+from psbook.laws import Law
+from psbook.plan import Plan
+from psbook.run import Run
+from psbook.trace import Recorder, Trace
+from psbook.versions import versions
+
+DRAIN_SECONDS = 1.0
+"""Snapshots for the evaluation are fetched from the shards this often."""
+
+STOPPED = "the run was stopped from outside; its trace so far is the error's `trace`."
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out, see `psbook.Dask`."""
+
+    placement: Placement
+    law: Law | None
+    level: str
+    lease: float
+    patience: float
+
+
+class ClusterRun:
+    """One run, from the client's side.
+
+    Parameters
+    ----------
+    plan
+        What runs.
+    options
+        How.
+    client
+        A synchronous Dask client.
+    addresses
+        Workers of the cluster that may be used.
+    """
+
+    def __init__(self, plan: Plan, options: Options, client: Client, addresses: list[str]) -> None:
+        self.plan = plan
+        self.options = options
+        self.spec = _spec(plan, options, str(client.scheduler_info()["address"]), addresses)
+        self.recorder = Recorder(options.level)
+        self.evaluations = Evaluations(plan, self.recorder)
+        remote = plan.without_data()
+        make_program = MakeProgram(remote, options.law, options.level)
+        self.session = Session(client, self.spec, MakeShard(remote, options.level), make_program)
+
+    def run(self, progress: Progress, stop: threading.Event) -> Run:
+        """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
+        with self.evaluations:
+            try:
+                self.session.open()
+                self._submit()
+                error = self.session.watch(
+                    lambda clocks: self._report(clocks, progress, stop), DRAIN_SECONDS, self._drain
+                )
+                self.session.halt()
+                homes = self.session.collect()
+            finally:
+                self.session.close()
+            nodes = {name: home for process in homes.values() for name, home in process["nodes"].items()}
+            error = error or self._incomplete(nodes)
+            if error is not None:
+                error.trace = self._trace(homes, nodes, error)
+                raise error
+            tables = self._finish(nodes)
+        progress(sum(nodes[node]["clock"] for node in self._clocked), self.evaluations.loss)
+        results = {name: nodes[name]["result"] for name in self.plan.layout.programs}
+        return Run(tables, results, self._trace(homes, nodes))
+
+    @property
+    def _clocked(self) -> list[str]:
+        return [self.plan.layout.programs[rank] for rank in sorted(self.plan.layout.clocked)]
+
+    def _submit(self) -> None:
+        """Hand the data out, each shard to the process of its program, and start the programs."""
+        for node, data in zip(self.plan.layout.programs, self.plan.shards, strict=True):
+            held = [] if data is None else [self.session.hand_over(node, Held(data))]
+            self.session.submit(node, run_program, *held)
+
+    def _report(self, clocks: Mapping[str, int], progress: Progress, stop: threading.Event) -> None:
+        if stop.is_set():
+            self.session.stop(STOPPED)
+        self.evaluations.check()
+        progress(sum(clocks.get(node, 0) for node in self._clocked), self.evaluations.loss)
+
+    def _drain(self) -> None:
+        if self.evaluations.wanted:
+            for snapshots in self.session.drain().values():
+                self.evaluations.take(snapshots)
+
+    def _incomplete(self, nodes: Mapping[str, Any]) -> PsbookError | None:
+        """Return the error of a run that ended well, but not all of which came home."""
+        layout = self.plan.layout
+        lost = [node for node in (*layout.programs, *layout.servers) if node not in nodes]
+        if lost:
+            return NodeFailure(f"{', '.join(lost)} ended well, but sent nothing home; its process was lost.")
+        for name in layout.programs:
+            result = nodes[name]["result"]
+            if isinstance(result, Unsendable):
+                return ProgramError(
+                    f"{name} returned {result.what}, which cannot be sent ({result.why}); required: a result "
+                    "that can be pickled, or none."
+                )
+        return None
+
+    def _finish(self, nodes: Mapping[str, Any]) -> dict[str, Any]:
+        """Evaluate what is left and return the tables."""
+        layout, tables = self.plan.layout, self.plan.job.tables
+        servers = [nodes[name] for name in layout.servers]
+        self.evaluations.finish(servers, max(nodes[name]["booked"] for name in layout.programs))
+        return {
+            name: whole(table, [server["tables"][name] for server in servers])
+            for name, table in tables.items()
+        }
+
+    def _trace(
+        self, homes: Mapping[str, Any], nodes: Mapping[str, Any], error: PsbookError | None = None
+    ) -> Trace:
+        """Merge what the processes recorded; their clocks have been put right where the rows were made."""
+        for home in nodes.values():
+            self.recorder.extend(home["rows"])
+        programs = {name: home for name, home in nodes.items() if name in self.plan.layout.programs}
+        end = max((home["booked"] for home in programs.values()), default=0.0)
+        if error is not None:
+            end = max(end, self.session.seconds)
+            self.recorder.add(end, self.session.failed_node, "failure", detail=str(error))
+        for name, home in programs.items():
+            if home["booked"] < end:
+                self.recorder.add(
+                    home["booked"], name, "idle", duration=end - home["booked"], clock=home["clock"],
+                    detail="finished early" if home["finished"] else "stopped",
+                )  # fmt: skip
+        return self.recorder.trace(self._meta(homes, end))
+
+    def _meta(self, homes: Mapping[str, Any], end: float) -> dict[str, Any]:
+        law = self.options.law
+        return self.plan.meta(
+            backend="dask",
+            time_unit="s",
+            end=end,
+            compute_label="as it takes" if law is None else law.label,
+            network_label="real",
+            placement=str(self.options.placement),
+            processes={address: self.spec.nodes_of(address) for address in self.spec.processes},
+            clock_offsets={address: home["clock"] for address, home in homes.items()},
+            engine="dask",
+            trace_level=self.options.level,
+            versions=versions(),
+        )
+
+
+class Held:
+    """Keeps Dask from looking into a shard of data while it hands it out."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+
+def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) -> Spec:
+    layout = plan.layout
+    routes = place(layout.programs, layout.servers, addresses, options.placement)
+    used = [address for address in addresses if address in routes.values()]
+    hosts = {f"process-{number}": address for number, address in enumerate(used)}
+    return Spec(
+        uuid.uuid4().hex[:8],
+        psbook.__version__,
+        layout,
+        {**routes, **hosts, CONTROLLER: scheduler},
+        options.lease,
+        options.level,
+        options.patience,
+    )
