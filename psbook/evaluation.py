@@ -7,6 +7,7 @@ from typing import Any
 
 from psbook.assembly import whole
 from psbook.core.keys import Keys
+from psbook.errors import ProgramError
 from psbook.table import Table
 from psbook.trace import Recorder
 
@@ -55,8 +56,17 @@ class Evaluator:
             name: whole(table, [values[name] for _, values, _ in ordered])
             for name, table in self._tables.items()
         }
-        loss = float(self._evaluate(**tables))
+        loss = self._loss(tables, iterations)
         time = max(at for at, _, _ in ordered)
         updates = max(updates for _, _, updates in ordered)
         self._recorder.add(time, "evaluator", "loss", clock=iterations, version=updates, value=loss)
         self.latest = (iterations, loss)
+
+    def _loss(self, tables: dict[str, Any], iterations: int) -> float:
+        try:
+            return float(self._evaluate(**tables))
+        except Exception as error:
+            raise ProgramError(
+                f"evaluate raised {type(error).__name__}: {error} after {iterations} worker iterations; "
+                f"required: evaluate({', '.join(tables)}) returns a number."
+            ) from error

@@ -135,10 +135,8 @@ class Job:
             raise InvalidJob(f"aggregate={self.aggregate!r}; required: 'mean' or 'sum'.")
         if self.nonfinite not in ("raise", "skip"):
             raise InvalidJob(f"nonfinite={self.nonfinite!r}; required: 'raise' or 'skip'.")
-        if self.every is not None and (not isinstance(self.every, int) or self.every < 1):
-            raise InvalidJob(f"every={self.every!r}; required: a number of worker iterations >= 1.")
         for name, value in (("batch_size", self.batching.size), ("epochs", self.batching.epochs),
-                            ("iterations", self.batching.iterations)):  # fmt: skip
+                            ("iterations", self.batching.iterations), ("every", self.every)):  # fmt: skip
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidJob(f"{name}={value!r}; required: a whole number >= 1, or None.")
         if self.evaluate is not None:
@@ -202,15 +200,26 @@ class Job:
         Deadlock, NodeFailure
             If the run cannot go on.
         """
-        return cluster.run(self, check_model(model))
+        return check_cluster(cluster).run(self, check_model(model))
 
     def start(self, cluster: Cluster, model: Consistency | None = None) -> Handle:
         """Begin to run and return a handle at once: watch it, stop it, await it, or ask for its result."""
-        return cluster.start(self, check_model(model))
+        return check_cluster(cluster).start(self, check_model(model))
 
     def __repr__(self) -> str:
         what = ", ".join(self.roles) or getattr(self.program, "__name__", type(self.program).__name__)
         return f"<Job {self.name}: {what}; tables {', '.join(self.tables)}; {self.iteration_unit}>"
+
+
+def check_cluster(cluster: Cluster) -> Cluster:
+    """Return the backend; refuse what is none."""
+    if isinstance(cluster, type) or not callable(getattr(cluster, "run", None)):
+        remedy = f"; write {cluster.__name__}(…)" if isinstance(cluster, type) else ""
+        raise InvalidJob(
+            f"cluster {cluster!r}; required: a backend first, as job.run(ps.Simulator(workers=8), "
+            f"ps.SSP(3)){remedy}."
+        )
+    return cluster
 
 
 def check_model(model: Consistency | None) -> Consistency:
@@ -237,13 +246,18 @@ def as_role(name: str, role: Role | tuple[Program, int]) -> Role:
                 f"role {name!r} is {role!r}; required: (program, count) or ps.Role(…)."
             ) from error
     check_program(f"role {name!r}", role.program)
-    if not isinstance(role.count, int) or role.count < 1:
+    if isinstance(role.count, bool) or not isinstance(role.count, int) or role.count < 1:
         raise InvalidJob(f"role {name!r}: {role.count!r} programs; required: a whole number >= 1.")
     return role
 
 
 def check_program(what: str, program: object) -> None:
     """Raise `InvalidJob` unless `program` is a coroutine function."""
+    if isinstance(program, type):
+        raise InvalidJob(
+            f"{what} is the class {program.__name__}; required: a coroutine function or an instance, as "
+            f"{program.__name__}(…)."
+        )
     plain = program.func if isinstance(program, functools.partial) else program
     call = plain if inspect.isroutine(plain) else getattr(plain, "__call__", None)  # noqa: B004  # its code is looked at
     if not inspect.iscoroutinefunction(call):

@@ -27,8 +27,8 @@ class Operation(Generic[T]):
         Whether the result is there.
     """
 
-    __slots__ = ("_finish", "_result", "asked", "awaited", "compiling", "done", "error", "kind", "label",
-                 "last", "wake")  # fmt: skip
+    __slots__ = ("_finish", "_result", "_watchers", "asked", "awaited", "compiling", "done", "error", "kind",
+                 "label", "last")  # fmt: skip
 
     def __init__(self, label: str, kind: str) -> None:
         self.label = label
@@ -39,7 +39,7 @@ class Operation(Generic[T]):
         self.last: Reply | None = None
         self.asked = 0.0
         self.compiling = 0.0
-        self.wake: Callable[[Operation[Any]], None] | None = None
+        self._watchers: tuple[Callable[[Operation[Any]], None], ...] = ()
         self._result: Any = None
         self._finish: Callable[[Any], T] | None = None
 
@@ -48,11 +48,16 @@ class Operation(Generic[T]):
         self._finish = finish
         return self
 
+    def watch(self, watcher: Callable[[Operation[Any]], None]) -> None:
+        """Call ``watcher(operation)`` when the result is there, which it is not yet."""
+        self._watchers = (*self._watchers, watcher)
+
     def resolve(self, result: Any = None, error: BaseException | None = None) -> None:
         """Set the result, or the error, and wake whoever waits."""
         self._result, self.error, self.done = result, error, True
-        if self.wake is not None:
-            self.wake(self)
+        watchers, self._watchers = self._watchers, ()
+        for watcher in watchers:
+            watcher(self)
 
     def take(self) -> T:
         """Return the result, or raise the error."""
@@ -99,7 +104,7 @@ def gather(*operations: Operation[Any]) -> Operation[list[Any]]:
     >>> one, two = Operation("worker.pull('a')", "reply"), Operation("worker.pull('b')", "reply")
     >>> both = gather(one, two)
     >>> one.resolve(1)
-    ... two.resolve(2)
+    >>> two.resolve(2)
     >>> both.done, both.take()
     (True, [1, 2])
     """
@@ -110,7 +115,7 @@ def gather(*operations: Operation[Any]) -> Operation[list[Any]]:
                 "not awaited."
             )
     together: Operation[list[Any]] = Operation(f"ps.gather({len(operations)} operations)", "gather")
-    missing = [operation for operation in operations if not operation.done]
+    missing = [operation for operation in dict.fromkeys(operations) if not operation.done]
     left = len(missing)
 
     def one_done(operation: Operation[Any]) -> None:
@@ -124,7 +129,7 @@ def gather(*operations: Operation[Any]) -> Operation[list[Any]]:
     for operation in operations:
         operation.awaited = True
     for operation in missing:
-        operation.wake = one_done
+        operation.watch(one_done)
     if not missing:
         together.resolve()
     return together.then(lambda _: [operation.take() for operation in operations])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from psbook.assembly import assemble
 from psbook.core.commands import DoBarrier, DoCall, DoChangeModel, DoFlush, DoPull, DoPush
@@ -65,11 +66,11 @@ class Worker:
         self._batching = batching
         self._seed = seed
         self._nonfinite = nonfinite
-        self._peers = [at for at, role in enumerate(layout.roles) if role == layout.roles[rank]]
-        self._ranks = {node: at for at, node in enumerate(layout.programs)}
+        self._programs = layout.programs
         self.role = layout.roles[rank]
-        self.rank = self._peers.index(rank)
-        self.workers = len(self._peers)
+        self._first = layout.roles.index(self.role)  # programs of a role have consecutive ranks
+        self.rank = rank - self._first
+        self.workers = layout.roles.count(self.role)
         self.data = data
         self.rng = generator(seed, "program", rank)
 
@@ -148,17 +149,18 @@ class Worker:
         spec = self._table(table)
         checked, rows = spec.check(table, keys, value)
         operation: Operation[None] = Operation(f"worker.push({table!r})", "reply")
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        if rows.dtype.kind not in "biu" and not np.isfinite(rows).all():
             if self._nonfinite == "raise":
                 raise NonFinite(
                     f"{self.name} pushed {_count_nonfinite(rows)} to table {table!r} at clock "
-                    f"{self.iteration}; required: finite values. Lower the learning rate, or use Job(nonfinite='skip')."
+                    f"{self.iteration}; required: finite values. Lower the learning rate, or use "
+                    "Job(nonfinite='skip')."
                 )
             self.report(skipped=1.0)
             operation.resolve()
             return operation
-        if rows is value and rows.flags.writeable:
-            rows = rows.copy()  # the program may go on writing to its own array
+        if shared(rows, value):
+            rows = rows.copy()
         self._host.submit(lambda ticket: DoPush(ticket, table, checked, rows), operation)
         return operation
 
@@ -201,12 +203,15 @@ class Worker:
         self._table(table)
         if not callable(function):
             raise InvalidJob(f"worker.call got {function!r}; required: a function of the shard's rows.")
+        arguments = detached(arguments)
         operation: Operation[Any] = Operation(f"worker.call({table!r})", "reply")
         self._host.submit(lambda ticket: DoCall(ticket, table, function, arguments), operation)
         return operation if merge is None else operation.then(merge)
 
     def change_model(self, model: Consistency) -> Operation[None]:
         """Go on with another parameter of the consistency model, for instance another τ, on every shard."""
+        if not isinstance(model, Consistency):
+            raise InvalidJob(f"worker.change_model({model!r}); required: a model such as ps.SSP(3).")
         operation: Operation[None] = Operation(f"worker.change_model({model.label})", "barrier")
         self._host.submit(lambda ticket: DoChangeModel(ticket, model), operation)
         return operation
@@ -276,7 +281,7 @@ class Worker:
 
     def send(self, to: int | str, value: Any, tag: str = "") -> None:
         """Send a value to another program: a rank of this role, or a name such as "coordinator-0"."""
-        self._host.send(self._program(to), tag, value)
+        self._host.send(self._program(to), tag, detached(value))
 
     def receive(self, source: int | str | None = None, tag: str = "") -> Operation[Any]:
         """Wait for a value with `tag` from a rank of this role, a name, or (``None``) anybody."""
@@ -287,12 +292,12 @@ class Worker:
 
     def _program(self, peer: int | str) -> int:
         if isinstance(peer, str):
-            if peer not in self._ranks:
-                raise InvalidJob(f"no program {peer!r}; required: one of {', '.join(self._ranks)}.")
-            return self._ranks[peer]
+            if peer not in self._programs:
+                raise InvalidJob(f"no program {peer!r}; required: one of {', '.join(self._programs)}.")
+            return self._programs.index(peer)
         if not 0 <= peer < self.workers:
             raise InvalidJob(f"rank {peer} of role {self.role!r}; required: 0 <= rank < {self.workers}.")
-        return self._peers[peer]
+        return self._first + peer
 
     def _table(self, name: str) -> Table:
         try:
@@ -303,6 +308,41 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self.workers}, clock {self.iteration}>"
+
+
+def shared(rows: npt.NDArray[Any], value: object) -> bool:
+    """Whether somebody may still write to the memory of `rows`, which were made of `value`.
+
+    >>> mine = np.zeros(4)
+    >>> shared(mine, mine), shared(mine.astype("float32"), mine), shared(np.broadcast_to(mine, (2, 4)), mine)
+    (True, False, True)
+    """
+    if rows.base is None:
+        return rows is value and rows.flags.writeable
+    owner: Any = rows
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return True
+        owner = owner.base
+    return False
+
+
+def detached(value: Any) -> Any:
+    """Copy the arrays in a value, its lists, tuples and dicts: the program may go on writing to its own.
+
+    >>> mine = [np.zeros(2)]
+    >>> sent = detached(mine)
+    >>> mine[0][:] = 1
+    >>> sent
+    [array([0., 0.])]
+    """
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(map(detached, value))
+    if type(value) is dict:
+        return {name: detached(part) for name, part in value.items()}
+    return value
 
 
 def _count_nonfinite(rows: Any) -> str:

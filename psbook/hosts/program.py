@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,11 @@ from psbook.trace import Recorder
 if TYPE_CHECKING:
     from psbook.worker import Worker
 
-MUST_AWAIT = ("clock", "compute", "barrier", "flush", "sleeping", "receiving")
-"""Kinds of operation that mean nothing unless they are awaited before the next clock."""
+MUST_AWAIT = ("clock", "flush", "compute", "barrier", "change_model", "sleep", "receive")
+"""Operations that mean nothing unless they are awaited before the next clock."""
+
+AT_LAST = ("pull",)
+"""Operations that may go on during the next iterations, but mean nothing unless they are awaited at all."""
 
 
 class ProgramHost:
@@ -65,7 +69,7 @@ class ProgramHost:
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self._operations: dict[int, Operation[Any]] = {}
         self._ticket = 0
-        self._unchecked: list[Operation[Any]] = []
+        self._unchecked: list[tuple[Operation[Any], int]] = []
         self._waiting: Operation[Any] | None = None
         self._since = 0.0
         self._mailbox = Mailbox()
@@ -158,6 +162,7 @@ class ProgramHost:
     # The coroutine
 
     def _begin(self) -> None:
+        self.booking.book("idle", self.driver.now(), 0, "starting")
         try:
             coroutine = self._program(self._make_worker(self))
         except Exception as error:  # noqa: BLE001  # whatever a program raises reaches the caller of the run
@@ -179,24 +184,22 @@ class ProgramHost:
             while True:
                 operation = coroutine.send(None)
                 if not isinstance(operation, Operation):
-                    raise self._foreign(operation)
+                    raise self._foreign(f"a {type(operation).__name__}")
                 if not operation.done:
                     break
         except StopIteration as stop:
             self._returned(stop.value)
             return
         except Exception as error:  # noqa: BLE001  # whatever a program raises reaches the caller of the run
-            self._fail(error)
+            self._fail(self._foreign("something of asyncio") if _wants_asyncio(error) else error, error)
             return
         self._waiting, self._since = operation, self.driver.now()
-        operation.wake = self._woken
+        operation.watch(self._woken)
 
-    def _foreign(self, awaited: object) -> ForeignAwaitable:
-        coroutine, self._coroutine = self._coroutine, None
-        if coroutine is not None:
-            coroutine.close()
+    def _foreign(self, awaited: str) -> ForeignAwaitable:
+        self.halt()
         return ForeignAwaitable(
-            f"{self.node} awaited {type(awaited).__name__}; required: psbook's awaitables only (worker.pull, "
+            f"{self.node} awaited {awaited}; required: psbook's awaitables only (worker.pull, "
             "worker.compute, worker.sleep, ps.gather …), which mean the same on every backend."
         )
 
@@ -211,12 +214,12 @@ class ProgramHost:
         self.result = result
         self._coroutine = None
         try:
-            self._check_awaited()
+            self._check_awaited((*MUST_AWAIT, *AT_LAST))
         except NotAwaited as error:
             self._fail(error)
             return
         finish: Operation[Any] = Operation("the end of the program", "reply")
-        finish.wake = self._left
+        finish.watch(self._left)
         self._waiting, self._since = finish, self.driver.now()
         self.submit(DoFinish, finish)
 
@@ -229,19 +232,22 @@ class ProgramHost:
         self.driver.ended(self.node)
 
     def halt(self, why: str = "stopped") -> None:
-        """End the program where it stands."""
+        """End the program where it stands; what its ``finally`` clauses raise is not heard any more."""
         coroutine, self._coroutine, self._waiting = self._coroutine, None, None
         if coroutine is not None:
-            coroutine.close()
+            with contextlib.suppress(Exception):
+                coroutine.close()
 
     def close(self, end: float, detail: str = "") -> None:
         """Book the time up to the end of the run."""
         self.booking.book("idle", end, self.clock, "finished early" if self.finished else detail or "stopped")
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, cause: BaseException | None = None) -> None:
         self._coroutine = None
         where = f"{self.node}, clock {self.clock}"
         if isinstance(error, PsbookError):
+            if cause is not None and cause is not error:
+                error.__cause__ = cause
             error.add_note(f"in {where}")
             self.driver.fail(self.node, error)
             return
@@ -252,17 +258,18 @@ class ProgramHost:
     # Operations
 
     def _note(self, operation: Operation[Any]) -> None:
-        if operation.kind in MUST_AWAIT or operation.label.startswith("worker.clock"):
-            self._unchecked.append(operation)
+        if not operation.label.startswith("worker.push"):
+            self._unchecked.append((operation, self.clock))
 
-    def _check_awaited(self) -> None:
-        for operation in self._unchecked:
-            if not operation.awaited:
+    def _check_awaited(self, kinds: tuple[str, ...] = MUST_AWAIT) -> None:
+        dropped = [(operation, clock) for operation, clock in self._unchecked if not operation.awaited]
+        for operation, clock in dropped:
+            if operation.label.partition("(")[0].removeprefix("worker.") in kinds:
                 raise NotAwaited(
-                    f"{self.node} never awaited {operation.label}, begun in clock {self.clock}; required: "
+                    f"{self.node} never awaited {operation.label}, begun at clock {clock}; required: "
                     f"`await {operation.label}`."
                 )
-        self._unchecked.clear()
+        self._unchecked = dropped
 
     # Actions of the client
 
@@ -293,6 +300,11 @@ class ProgramHost:
             now, self.node, kind, peer=peer, message=message_text(message), bytes=size(message),
             clock=getattr(message, "clock", -1), detail=type(message).__name__,
         )  # fmt: skip
+
+
+def _wants_asyncio(error: Exception) -> bool:
+    """Whether a program awaited something of asyncio where no event loop of asyncio runs."""
+    return isinstance(error, RuntimeError) and str(error) == "no running event loop"
 
 
 def message_text(message: Message) -> str:
