@@ -50,10 +50,11 @@ def spacetime(trace: Trace, replay: Replay, index: int) -> str:
         return _document(40.0, [_text(10, 25, "This trace has no rows.")], "This trace has no rows.")
     event = replay.events[index]
     start, stop = stretch(trace, replay, event.time)
-    nodes = lanes(trace, replay, event)
+    nodes, left_out = lanes(trace, replay, event)
     frame = Frame(start, stop, {node: TOP + LANE * (k + 0.5) for k, node in enumerate(nodes)})
     first, last = replay.between(start, stop)
     before = replay.at(first - 1)
+    height = TOP + LANE * len(nodes) + 34
     rows = list(enumerate(replay.events[first:last], first))
     parts = [
         *_lane_lines(frame),
@@ -61,8 +62,10 @@ def spacetime(trace: Trace, replay: Replay, index: int) -> str:
         *_messages(frame, before, rows, index, replay.at(index)),
         *_marks(frame, rows, index),
         *_cursor(frame, event, unit_of(trace)),
+        _text(WIDTH / 2, height - 20, f"{left_out} more nodes are not shown", anchor="middle", color=FAINT)
+        if left_out
+        else "",
     ]
-    height = TOP + LANE * len(nodes) + 34
     return _document(height, parts, f"Nodes along time around {event.time:.6g} {unit_of(trace)}")
 
 
@@ -80,14 +83,15 @@ def stretch(trace: Trace, replay: Replay, time: float) -> tuple[float, float]:
     return (start, stop) if stop > start else (time - 0.5, time + 0.5)
 
 
-def lanes(trace: Trace, replay: Replay, event: Event) -> list[str]:
-    """Return the nodes to show, programs first; those of the row are always among them."""
+def lanes(trace: Trace, replay: Replay, event: Event) -> tuple[list[str], int]:
+    """Return the nodes to show, programs first, those of the row always among them; and how many are not."""
     final = replay.at(len(replay) - 1)
     programs = list(trace.meta.get("programs") or sorted(final.doing) or final.clocks)
     servers = list(trace.meta.get("servers") or sorted({server for server, _ in final.versions}))
     shown = programs[:PROGRAMS] + servers[:SERVERS]
     wanted = set(shown) | {event.node, event.peer}
-    return [node for node in programs + servers if node in wanted]
+    nodes = [node for node in programs + servers if node in wanted]
+    return nodes, len(programs) + len(servers) - len(nodes)
 
 
 def _lane_lines(frame: Frame) -> list[str]:

@@ -134,7 +134,7 @@ class Stepper:
     @property
     def missing(self) -> str:
         """What this trace's level cannot show; empty if it shows all."""
-        return MISSING.get(self.trace.level, "")
+        return MISSING.get(str(self.trace.meta.get("trace_level", "full")), "")
 
     # The three forms
 

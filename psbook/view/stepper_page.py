@@ -75,7 +75,7 @@ def doing(state: State, node: str, time: float, level: str = "full") -> tuple[st
 def page(stepper: Stepper) -> str:
     """Return the state at the cursor as HTML that needs nothing else; every text in it is escaped."""
     state, time = stepper.state, stepper.time
-    level = stepper.trace.level
+    level = str(stepper.trace.meta.get("trace_level", "full"))
     loss = "" if math.isnan(state.loss) else f" Loss so far {state.loss:.6g}."
     kind = "" if stepper.event is None else f" ({stepper.event.kind})"
     where = f"{name_of(stepper.trace)}, row {stepper.index + 1} of {len(stepper)}{kind}."

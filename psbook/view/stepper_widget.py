@@ -37,6 +37,8 @@ def widget(stepper: Stepper) -> ipywidgets.VBox:
         if len(stepper):
             stepper.goto(change["new"])
         page.value = stepper.html()
+        for each in buttons:
+            each.disabled = False
 
     def button(label: str, tip: str, move: Callable[[], object]) -> ui.Button:
         def clicked(_: object) -> None:

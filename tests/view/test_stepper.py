@@ -223,6 +223,7 @@ def test_the_widget_changes_one_page_and_keeps_up_with_the_stepper(trace):
     assert by_name["▶ park"].disabled and stepper.index == len(trace) - 1
     by_name["◀ previous"].click()
     assert stepper.index == len(trace) - 2
+    assert not by_name["▶ park"].disabled
 
 
 def test_a_saved_trace_steps_like_the_one_in_memory(trace, tmp_path):
@@ -268,3 +269,10 @@ def test_pages_stay_small_with_many_workers(simulate):
     page = Stepper(run.trace).goto(400).html()
     assert len(re.findall("<tr>", page)) < 120
     assert len(page) < 600_000
+    assert "worker-15</text>" in page and "worker-16</text>" not in page
+    assert "8 more nodes are not shown" in page
+
+
+def test_the_node_of_the_row_is_always_in_the_picture(simulate):
+    stepper = Stepper(simulate(ps.ASP(), workers=24).trace).next_of("clock", "worker-22")
+    assert "worker-22</text>" in stepper.svg()
