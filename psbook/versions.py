@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+VERSION = "0.1.0"
+"""Version of psbook; every process of a run must have the same."""
+
 
 @cache
 def versions() -> dict[str, str]:

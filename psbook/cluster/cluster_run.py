@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import uuid
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from typing import Any
 
 from distributed import Client
 
-import psbook
 from psbook.assembly import whole
 from psbook.cluster.evaluations import Evaluations
 from psbook.cluster.placement import Placement, place
@@ -26,10 +26,13 @@ from psbook.laws import Law
 from psbook.plan import Plan
 from psbook.run import Run
 from psbook.trace import Recorder, Trace
-from psbook.versions import versions
+from psbook.versions import VERSION, versions
 
 DRAIN_SECONDS = 1.0
 """Snapshots for the evaluation are fetched from the shards this often."""
+
+SLOW_IMPORTS = ("jax", "jax.numpy", "optax", "sklearn")
+"""Imported by programs' processes before clock 0, if they are here."""
 
 STOPPED = "the run was stopped from outside; its trace so far is the error's `trace`."
 
@@ -67,7 +70,8 @@ class ClusterRun:
         self.recorder = Recorder(options.level)
         self.evaluations = Evaluations(plan, self.recorder)
         remote = plan.without_data()
-        make_program = MakeProgram(remote, options.law, options.level)
+        slow = tuple(module for module in SLOW_IMPORTS if module in sys.modules)
+        make_program = MakeProgram(remote, options.law, options.level, slow)
         self.session = Session(client, self.spec, MakeShard(remote, options.level), make_program)
 
     def run(self, progress: Progress, stop: threading.Event) -> Run:
@@ -191,7 +195,7 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
     hosts = {f"process-{number}": address for number, address in enumerate(used)}
     return Spec(
         uuid.uuid4().hex[:8],
-        psbook.__version__,
+        VERSION,
         layout,
         {**routes, **hosts, CONTROLLER: scheduler},
         options.lease,

@@ -11,7 +11,6 @@ from typing import Literal
 
 from distributed import Client
 
-import psbook
 from psbook.cluster.cluster_run import ClusterRun, Options
 from psbook.cluster.connect import Target, check_versions, connected, processes
 from psbook.cluster.placement import Placement
@@ -24,6 +23,7 @@ from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
 from psbook.trace.schema import LEVELS
+from psbook.versions import VERSION
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Dask:
         plan = Plan.of(job, model, self.workers, self.servers, self.seed)
         with connected(self.target, len(plan.layout.programs) + self.servers) as client:
             addresses = processes(client)
-            check_versions(client, addresses, psbook.__version__)
+            check_versions(client, addresses, VERSION)
             law = law_option("compute", self.compute)
             options = Options(self.placement, law, self.trace, self.lease, self.patience)
             return ClusterRun(plan, options, client, addresses).run(progress, stop)

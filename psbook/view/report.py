@@ -122,9 +122,9 @@ def conclusion(comparison: Comparison) -> str:
     if reached.empty:
         first = f"No model reached the target loss {comparison.target:.4g}."
     else:
-        best = reached.loc[reached["time_to_target_s"].idxmin()]
+        best = reached.sort_values("time_to_target_s").iloc[0]
         first = f"{best['model']} reached the target first, after {best['time_to_target_s']:.4g} {unit}."
-    most = table.loc[table["idle_share"].idxmax()]
+    most = table.sort_values("idle_share").iloc[-1]
     second = (
         f"{most['model']} kept its workers waiting longest: {100 * most['idle_share']:.0f} % of their time."
     )
