@@ -34,13 +34,15 @@ from psbook.storage import NewValues
 from psbook.table import Table
 from psbook.trace import Trace
 from psbook.updates import SGD, Adagrad, Adam, Add, Assign, FTRLProximal, Momentum, Optax, Update
-from psbook.versions import VERSION as __version__
+from psbook.versions import VERSION
 from psbook.worker import Worker
 
 if TYPE_CHECKING:
     from psbook.cluster import Dask
     from psbook.experiments import Comparison, check_determinism, compare
     from psbook.simulator import Network, Simulator
+
+__version__ = VERSION
 
 _LAZY = {
     "Simulator": "psbook.simulator",

@@ -90,7 +90,8 @@ def compare(
         raise InvalidJob("tune=… for a job none of whose update functions has a learning rate.")
 
     total = len(chosen) * (len(numbers) + len(tune or ()))
-    with ProgressBar(f"comparing {len(chosen)} models, {total} runs", "runs") as bar, cluster.opened() as cluster:
+    label = f"comparing {len(chosen)} models, {total} runs"
+    with ProgressBar(label, "runs") as bar, cluster.opened() as cluster:
         rates = tuned(job, cluster, chosen, tune, numbers[0] + TUNING_SEED) if tune else {}
         entries = []
         for at, model in enumerate(chosen):

@@ -105,7 +105,7 @@ class Simulator:
 
     @contextlib.contextmanager
     def opened(self, nodes: int | None = None) -> Iterator[Simulator]:
-        """Give this backend; there is nothing to open (`psbook.Dask.opened` keeps a cluster for several runs)."""
+        """Give this backend: there is nothing to open, as `psbook.Dask.opened` has."""
         yield self
 
     def run(self, job: Job, model: Consistency, progress: Progress | None = None) -> Run:
