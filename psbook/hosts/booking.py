@@ -21,6 +21,7 @@ class Booking:
     def __init__(self, recorder: Recorder, node: str) -> None:
         self.recorder = recorder
         self.node = node
+        self._kept = recorder.wants("compute")
         self.until = 0.0
         """Everything before is booked."""
 
@@ -47,7 +48,8 @@ class Booking:
     def book(self, kind: str, until: float, clock: int, detail: str = "") -> None:
         """Book the time up to `until`; nothing if that is booked already."""
         if until > self.until:
-            self.recorder.add(
-                self.until, self.node, kind, duration=until - self.until, clock=clock, detail=detail
-            )
+            if self._kept:
+                self.recorder.add(
+                    self.until, self.node, kind, duration=until - self.until, clock=clock, detail=detail
+                )
             self.until = until

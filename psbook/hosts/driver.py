@@ -47,6 +47,18 @@ class Driver(Protocol):
         """A program has ended; its shards know."""
 
 
+def attempt(function: Callable[[], Any]) -> Outcome:
+    """Run a function where nobody asks how long it takes.
+
+    >>> attempt(lambda: 6 * 7).result
+    42
+    """
+    try:
+        return Outcome(function())
+    except Exception as error:  # noqa: BLE001  # goes to the program, which may handle it, else to the caller of the run
+        return Outcome(error=error)
+
+
 def measure(function: Callable[[], Any]) -> Outcome:
     """Run a function, wait for JAX, and tell its seconds from those of the compiler.
 

@@ -63,6 +63,8 @@ class ServerHost:
             Send: self._send,
             Invoke: self._invoke,
             Snapshot: self.keep,
+            Parked: self._waiting_row,
+            Unparked: self._waiting_row,
         }
 
     def start(self) -> None:
@@ -106,10 +108,6 @@ class ServerHost:
 
     def _do(self, action: Action) -> None:
         if self.failed:
-            return
-        if isinstance(action, Parked | Unparked):
-            if self._full:
-                self._waiting_row(action)
             return
         perform = self._perform.get(type(action))
         if perform is None:
@@ -176,6 +174,8 @@ class ServerHost:
         )
 
     def _waiting_row(self, action: Parked | Unparked) -> None:
+        if not self._full:
+            return
         message = action.message
         if isinstance(action, Parked):
             kind, seconds, why = "park", math.nan, action.why

@@ -97,6 +97,11 @@ class Network:
         return Network(self.bandwidth, self.latency, self.links, self.hosts if hosts is None else hosts)
 
     @property
+    def unlimited(self) -> bool:
+        """Whether no NIC is ever busy: a message arrives when its first byte does."""
+        return self.bandwidth is None
+
+    @property
     def label(self) -> str:
         """Short text for plots."""
         if self.bandwidth is None and self.latency == 0 and not self.links:

@@ -13,7 +13,7 @@ from psbook.core.controller import Controller
 from psbook.core.messages import CONTROLLER, Call, Clock, Hello, Message, Pull, Push, Start, size
 from psbook.errors import Deadlock, PsbookError, Stopped
 from psbook.evaluation import Evaluator
-from psbook.hosts.driver import Outcome, measure
+from psbook.hosts.driver import Outcome, attempt, measure
 from psbook.hosts.server import ServerHost
 from psbook.job import Progress
 from psbook.laws import Draws, Law, generator
@@ -54,6 +54,7 @@ class Simulation:
         self.queue = EventQueue()
         self.recorder = Recorder(level, path)
         self._compute = Draws(compute, plan.seed)
+        self._measured = compute.measured
         self._computed = [0] * len(plan.layout.programs)
         self._network = network
         self._service = None if service is None else Draws(service, service_seed(plan.seed))
@@ -157,11 +158,15 @@ class Simulation:
     def transmit(self, source: str, destination: str, message: Message) -> None:
         """Carry a message through the network."""
         receive = self._receivers[destination]
-        if self._network is None or type(message) in BEFORE_CLOCK_0:
+        network = self._network
+        if network is None or type(message) in BEFORE_CLOCK_0:
             self.queue.at(self.queue.now, receive, source, message)
             return
+        if network.unlimited:
+            self.queue.at(network.depart(self.queue.now, source, destination, 0), receive, source, message)
+            return
         nbytes = size(message)
-        head = self._network.depart(self.queue.now, source, destination, nbytes)
+        head = network.depart(self.queue.now, source, destination, nbytes)
         self.queue.at(head, self._land, source, destination, message, nbytes)
 
     def _land(self, source: str, destination: str, message: Message, nbytes: int) -> None:
@@ -171,7 +176,7 @@ class Simulation:
 
     def compute(self, rank: int, function: Callable[[], Any], done: Callable[[Outcome], None]) -> None:
         """Compute at once; the law says how much simulated time that takes."""
-        outcome = measure(function)
+        outcome = measure(function) if self._measured else attempt(function)
         outcome.compiling = 0.0
         iteration = self._computed[rank]
         self._computed[rank] += 1
@@ -200,8 +205,13 @@ class Simulation:
         def receive(source: str, message: Message) -> None:
             nonlocal free
             host.arrived(source, message)
-            free = max(free, self.queue.now)
-            if isinstance(message, SERVED):
+            served = type(message) in SERVED
+            if free < self.queue.now:
+                if not served:
+                    self._handle(host, message)
+                    return
+                free = self.queue.now
+            if served:
                 free += draws.next(shard)
             self.queue.at(free, self._handle, host, message)
 
