@@ -5,6 +5,7 @@ nothing of psbook but the compute times themselves.
 """
 
 import numpy as np
+from scipy import stats
 
 import psbook as ps
 
@@ -79,6 +80,7 @@ def booked(run, kind):
     return [float(spans["duration"][spans["node"] == node].sum()) for node in run.meta["workers"]]
 
 
-def half_width(samples, z):
-    """Half the width of the confidence interval of a mean of independent samples."""
-    return z * np.std(samples, ddof=1) / np.sqrt(len(samples))
+def half_width(samples, confidence=0.999):
+    """Half the width of Student's confidence interval of a mean of independent samples."""
+    quantile = stats.t.ppf((1 + confidence) / 2, len(samples) - 1)
+    return quantile * np.std(samples, ddof=1) / np.sqrt(len(samples))

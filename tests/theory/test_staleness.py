@@ -89,7 +89,7 @@ def run_world(world):
     return ps.Job(train, tables={"w": ps.Table(keys, cache=cache)}).run(cluster, model)
 
 
-@settings(max_examples=60)
+@settings(max_examples=50)
 @given(worlds())
 def test_staleness_is_conserved_at_every_instant(world):
     run = run_world(world)
@@ -174,11 +174,11 @@ def test_asp_staleness_is_geometric(rates):
 
 
 def test_asp_staleness_of_equal_workers_has_mean_n_minus_1_and_variance_n_times_n_minus_1():
-    """T5. The mean follows from T4 to within the gradients in flight; variance: 4.5 %, of 15,000 gradients
-    (z = 1.8).
+    """T5. The mean follows from T4 to within the gradients in flight; variance: 4.5 %, of 12,000 gradients
+    (z = 1.6).
     """
     n = 6
-    pooled = np.concatenate(asp_staleness((1.0,) * n, 2500, seed=1))
+    pooled = np.concatenate(asp_staleness((1.0,) * n, 2000, seed=1))
     assert np.mean(pooled) == pytest.approx(n - 1, rel=0.005)
     assert np.var(pooled) == pytest.approx(n * (n - 1), rel=0.045)
 
