@@ -227,7 +227,7 @@ class Server:
     def why(self, message: Pull | Clock) -> str:
         """Say what a parked request waits for."""
         name = self.layout.programs
-        slowest = self.clocks.slowest()
+        slowest = [rank for rank in self.clocks.slowest() if rank != message.id.rank]
         behind = ", ".join(name[rank] for rank in slowest[:3]) + (" …" if len(slowest) > 3 else "")
         what = "reads" if isinstance(message, Pull) else "ends its iteration"
         return (

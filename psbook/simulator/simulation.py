@@ -141,7 +141,7 @@ class Simulation:
         parked = [server.server.why(each.message) for server in self.servers for each in server.server.parked]
         return Deadlock(
             f"nothing can happen any more at {self.queue.now:g} simulated s: {'; '.join(waiting)}. "
-            + (f"Held by the consistency model: {'; '.join(parked)}. " if parked else "")
+            + (f"Held by the consistency model: {'; '.join(dict.fromkeys(parked))}. " if parked else "")
             + "Required: every program clocks or ends, every receive has its send, every barrier its peers."
         )
 

@@ -1,5 +1,7 @@
 """Programs and checks that several scenarios share."""
 
+import traceback
+
 import numpy as np
 
 import psbook as ps
@@ -63,3 +65,8 @@ def gaps(run):
     for worker, clock in zip(arrivals.peer, arrivals.clock, strict=True):
         clocks[worker] = clock
         yield clock - min(clocks.values())
+
+
+def told(error):
+    """What a user reads of an exception: its text and its notes."""
+    return "".join(traceback.format_exception_only(error))
