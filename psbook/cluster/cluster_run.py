@@ -68,6 +68,7 @@ class ClusterRun:
         self.options = options
         self.spec = _spec(plan, options, str(client.scheduler_info()["address"]), addresses)
         self.recorder = Recorder(options.level)
+        self._raised: PsbookError | None = None
         self.evaluations = Evaluations(plan, self.recorder)
         remote = plan.without_data()
         slow = tuple(module for module in SLOW_IMPORTS if module in sys.modules)
@@ -88,7 +89,7 @@ class ClusterRun:
             finally:
                 self.session.close()
             nodes = {name: home for process in homes.values() for name, home in process["nodes"].items()}
-            error = error or self._incomplete(nodes)
+            error = self._raised or error or self._incomplete(nodes)
             if error is not None:
                 error.trace = self._trace(homes, nodes, error)
                 raise error
@@ -110,7 +111,11 @@ class ClusterRun:
     def _report(self, clocks: Mapping[str, int], progress: Progress, stop: threading.Event) -> None:
         if stop.is_set():
             self.session.stop(STOPPED)
-        self.evaluations.check()
+        try:
+            self.evaluations.check()
+        except PsbookError as error:
+            self._raised = error
+            self.session.stop(str(error))
         progress(sum(clocks.get(node, 0) for node in self._clocked), self.evaluations.loss)
 
     def _drain(self) -> None:

@@ -154,4 +154,6 @@ def check_versions(client: Client, addresses: list[str], version: str) -> None:
 def _said(seen: object) -> str:
     if isinstance(seen, tuple):
         return f"psbook {seen[0]} on Python {seen[1]}"
+    if isinstance(seen, OSError):
+        return f"gone ({seen})"
     return f"no usable psbook ({type(seen).__name__}: {seen})"

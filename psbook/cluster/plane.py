@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from distributed.comm import Comm, connect
 from distributed.core import Server, Status
 from distributed.protocol import to_serialize
-from distributed.protocol.serialize import Serialized, deserialize
+from distributed.protocol.serialize import Serialize, Serialized, deserialize
 
 from psbook.cluster.codec import Frame, decode, encode
 
@@ -185,6 +185,10 @@ class _Link:
 
 
 def _array(frame: Any) -> Frame:
-    """Return a frame as an array; the scheduler's comms leave frames as they came."""
-    array: Frame = deserialize(frame.header, frame.frames) if isinstance(frame, Serialized) else frame
+    """Return a frame as an array; the scheduler gets it as it came, a peer in the same process as it was."""
+    if isinstance(frame, Serialize):
+        frame = frame.data
+    elif isinstance(frame, Serialized):
+        frame = deserialize(frame.header, frame.frames)
+    array: Frame = frame
     return array

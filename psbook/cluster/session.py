@@ -10,6 +10,7 @@ from typing import Any
 
 from distributed import Client, Future
 from distributed.comm import connect
+from distributed.protocol import Serialize
 
 from psbook.cluster.controller_plugin import ControllerPlugin
 from psbook.cluster.failures import named
@@ -196,7 +197,8 @@ class Session:
         # By way of the scheduler: a client need not reach the workers, on Kubernetes it often cannot.
         async def one(address: str) -> Any:
             message = {"op": self.spec.name, "action": action}
-            return await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), seconds)
+            home = await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), seconds)
+            return home.data if isinstance(home, Serialize) else home  # as it was, inside one process
 
         seconds = HANG_SECONDS if self.failed_node else COLLECT_SECONDS
 

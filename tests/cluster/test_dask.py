@@ -145,7 +145,7 @@ def test_a_law_pads_computing_to_its_time(client):
     trace = run(client, compute, ps.ASP(), compute=seconds).trace
     spans = trace.frame.query("kind == 'compute' and detail == ''")["duration"]
     assert len(spans) == 24
-    assert spans.min() >= seconds - 1e-4
+    assert spans.min() >= seconds - 3e-3
     assert spans.median() < seconds + 0.02
 
 
