@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from psbook.errors import InvalidJob
-from psbook.trace.schema import COLUMNS, LEVELS, NAMES
+from psbook.errors import InvalidJob, ProtocolError
+from psbook.trace.schema import COLUMNS, KINDS, LEVELS, NAMES
 from psbook.trace.trace import Trace, arrow_schema, frame_from, frame_of
 
 Row: TypeAlias = tuple[Any, ...]
@@ -34,6 +34,8 @@ class Recorder:
     ------
     InvalidJob
         If the level is unknown.
+    ProtocolError
+        By `add`, if the schema has no such kind of row.
 
     Examples
     --------
@@ -87,6 +89,8 @@ class Recorder:
             self._rows.append(row)
             if self._path is not None and len(self._rows) >= CHUNK:
                 self._write()
+        elif kind not in KINDS:
+            raise ProtocolError(f"a row of kind {kind!r}; required: one of {', '.join(KINDS)}")
 
     def rows(self) -> list[Row]:
         """Rows that are in memory, as tuples in the order of the schema."""

@@ -20,7 +20,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
   color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
+td { white-space: nowrap; } caption { color: #555; margin-bottom: .3rem; }
 th:first-child, td:first-child { text-align: left; font-weight: 600; }
 td.best { background: #e8f3ea; }
 img { max-width: 100%; } dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.2rem; color: #444; }
