@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Status
+from distributed.comm import get_address_host_port, normalize_address
 
 from psbook.errors import ClusterError, InvalidJob
 
@@ -62,6 +63,8 @@ def _checked(client: Client) -> Client:
 
 def _client(target: Any) -> Client:
     try:
+        if isinstance(target, str) and not target.startswith("inproc"):
+            get_address_host_port(normalize_address(target), strict=True)  # Dask leaves such a client open
         return Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
     except Exception as error:
         where = target if isinstance(target, str) else "the cluster"

@@ -145,3 +145,33 @@ def test_a_retired_worker_is_a_named_failure():
         with pytest.raises(NodeFailure, match=leaving):
             handle.result(20)
         assert not any(state(client).values())
+
+
+def _another_host(ahead):
+    """Make this worker process believe that it runs on another machine, whose clock is ahead."""
+    import types
+
+    from psbook.cluster import process_plugin, timing
+
+    if ahead:
+        timing.time = types.SimpleNamespace(monotonic=lambda: time.monotonic() + ahead)
+        process_plugin.boot_id = lambda: "another machine"
+    else:
+        timing.time, process_plugin.boot_id = time, timing.boot_id
+
+
+def test_clocks_of_other_hosts_are_put_right_and_their_offsets_recorded(client, clean):
+    far = min(client.scheduler_info()["workers"])
+    client.run(_another_host, 1000.0, workers=[far])
+    try:
+        run = filled(client)
+    finally:
+        client.run(_another_host, 0.0, workers=[far])
+    offset = run.meta["clock_offsets"][far]
+    assert abs(offset["offset"] + 1000.0) <= offset["error"] < 0.1
+    assert {of["offset"] for address, of in run.meta["clock_offsets"].items() if address != far} == {0.0}
+    frame = run.trace.frame
+    sent = frame.query("kind == 'send' and message != ''").set_index(["message", "detail"])["time"]
+    received = frame.query("kind == 'receive' and message != ''").set_index(["message", "detail"])["time"]
+    assert (received - sent.reindex(received.index)).min() >= -2 * offset["error"]
+    assert run.seconds < 60

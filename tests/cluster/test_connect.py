@@ -46,8 +46,9 @@ def test_a_closed_client_is_refused(client):
         pass
 
 
-def test_an_address_is_connected_and_left_running(client):
-    with connected(client.scheduler.address, 2) as other:
+@pytest.mark.parametrize("scheme", ["tcp://", ""])
+def test_an_address_is_connected_and_left_running(client, scheme):
+    with connected(scheme + client.scheduler.address.removeprefix("tcp://"), 2) as other:
         assert len(processes(other)) == 2
     assert other.status == "closed"
     assert len(processes(client)) == 2
