@@ -98,10 +98,10 @@ def test_pulls_and_pushes_beside_a_raw_echo(capsys):
     echo_small, echo_large = raw_echo()
     gigabytes = 4e-9 * LARGE
     with capsys.disabled():
-        print(
-            f"\n4 kB pull {1e6 * small:.0f} µs, raw echo {1e6 * echo_small:.0f} µs: {small / echo_small:.1f} times"
+        sys.stderr.write(
+            f"\n4 kB pull {1e6 * small:.0f} µs, raw echo {1e6 * echo_small:.0f} µs: "
+            f"{small / echo_small:.1f} times"
             f"\n16 MB pull {gigabytes / large:.2f} GB/s, raw echo {gigabytes / echo_large:.2f} GB/s; "
-            f"push with its update and acknowledgement {gigabytes / push:.2f} GB/s",
-            file=sys.stderr,
+            f"push with its update and acknowledgement {gigabytes / push:.2f} GB/s\n"
         )
     assert min(small, large, push, echo_small, echo_large) > 0
