@@ -73,6 +73,8 @@ class Server:
         self.parked: list[Waiting] = []
         self.rounds: dict[int, list[Push]] = {}
         """Buffered pushes by the clock they belong to."""
+        self.explains = True
+        """Whether a parked request says why it waits, which costs O(workers)."""
         self.counted = 0
         """Worker iterations counted so far."""
         self._means = {table.name: table.mean for table in layout.tables}
@@ -177,7 +179,8 @@ class Server:
 
     def _park(self, message: Pull | Clock, now: float) -> list[Action]:
         self.parked.append(Waiting(message, now))
-        return [Parked(self.layout.programs[message.id.rank], message, self.why(message))]
+        why = self.why(message) if self.explains else ""
+        return [Parked(self.layout.programs[message.id.rank], message, why)]
 
     def _release(self, now: float) -> list[Action]:
         actions: list[Action] = []

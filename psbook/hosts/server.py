@@ -57,6 +57,7 @@ class ServerHost:
         self._take_snapshot = take_snapshot
         self._execute = execute
         self._full = recorder.wants("send")
+        server.explains = self._full
         self._perform: dict[type, Callable[[Any], None]] = {
             Apply: self._apply,
             Answer: self._answer,
