@@ -122,8 +122,12 @@ class Simulation:
             )
         return self._over
 
+    def _end(self) -> float:
+        """Return when the last program ended; the controller hears of it later, if messages take time."""
+        return self.queue.now if self._error else max(host.booking.until for host in self.programs)
+
     def _close(self) -> Trace:
-        end = self.queue.now
+        end = self._end()
         for host in self.programs:
             host.halt()
             host.close(end)
@@ -236,6 +240,7 @@ class Simulation:
 
     def _snapshot(self, shard: int, iterations: int, time: float, values: Any, updates: int) -> None:
         if self._evaluator is not None:
+            time = min(time, self._end()) if self._over else time
             self._evaluator.take(shard, iterations, time, values, updates)
 
 
