@@ -216,7 +216,11 @@ def reads(run):
 @pytest.mark.parametrize("s", [0, 1, 3])
 @pytest.mark.parametrize("gate", ["read", "clock"])
 def test_an_ssp_read_misses_at_most_s_updates_of_each_other_worker(s, gate):
-    """A1, A13 (Ho et al. 2013): at most s(P−1) missing; every update of clocks ≤ c−s−1 is there."""
+    """A1, A13 (Ho et al. 2013): at most s(P−1) missing; every update of clocks ≤ c−s−1 is there.
+
+    Too early, of clocks ≥ c, are at most (s+1)(P−1), with either gate: whoever has been let into clock c+s
+    pushes in it, and a shard applies a push when it comes, not when its clock ends.
+    """
     workers, law = 5, ps.Exponential(1.0).slow({0: 3.0})
     network = ps.Network(bandwidth=2000.0, latency=0.1)
     run = run_loop(ps.SSP(s, gate=gate), law, workers, 40, trace="full", servers=2, network=network)

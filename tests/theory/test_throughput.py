@@ -161,7 +161,7 @@ def test_more_workers(n, s):
 @pytest.mark.parametrize("n", [2, 4, 16])
 def test_ssp_rates_within_one_percent(n, s):
     """T8, T9: the mean of the seeds lies within 1 %, and 99.9 % confidence within 2 %."""
-    seeds, iterations = (24, 2500) if n < 16 else (12, 1200)
+    seeds, iterations = 24, 2500 if n < 16 else 1200
     rates = ssp_rates(s, n, iterations, ps.Exponential(1.0), seeds)
     assert half_width(rates) < 0.02 * occupancy_chain(n, s)
     assert np.mean(rates) == pytest.approx(occupancy_chain(n, s), rel=0.01)
