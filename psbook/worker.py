@@ -191,6 +191,8 @@ class Worker:
     ) -> Operation[Any]:
         """Run ``function(rows, *arguments)`` on every shard of a table, behind this worker's pushes.
 
+        Under BSP a push waits for its round, and the function sees the rounds that are closed.
+
         Parameters
         ----------
         table
