@@ -46,7 +46,6 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     >>> compilations()["double"]
     2
     """
-
     return Kernel(function)
 
 
