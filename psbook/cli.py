@@ -67,7 +67,8 @@ def compare(
         str,
         typer.Option(
             help="Law of the compute times in seconds, such as constant:0.1, exponential:0.1, gamma:0.1:4, "
-            "pareto:0.05:3; then ,spells:PROBABILITY:FACTOR:LENGTH or ,slow:WORKER=FACTOR.",
+            "pareto:0.05:3, measured, recorded:FILE:COLUMN; then "
+            ",spells:PROBABILITY:FACTOR:LENGTH or ,slow:WORKER=FACTOR.",
             rich_help_panel=CLUSTER,
         ),
     ] = "exponential:0.1",
@@ -140,6 +141,10 @@ def compare(
                 "--network is for the simulator; a real cluster has the network it has. Leave it out."
             )
         cluster = psbook.Dask(address, **settings)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidJob(f"--out {out}: {error.strerror}; required: a folder that can be written.") from None
     rates = [_number("--tune", text) for text in tune.split(",")] if tune else None
     typer.echo(f"Training {job.name} on {workers} workers and {servers} servers ({backend.value}) …")
     result = psbook.compare(job, cluster, chosen, seeds=seeds, target=target, tune=rates)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from psbook.errors import InvalidJob
 from psbook.job import Job
 from psbook.kernels import Padding, accuracy, auc, log_loss, logistic, logistic_sparse, softmax, warm_up
 from psbook.loop import Loop
@@ -59,6 +60,11 @@ def logistic_regression(
     **options
         Further arguments of `psbook.Job`.
 
+    Raises
+    ------
+    InvalidJob
+        If a rate, penalty or count makes no sense.
+
     Examples
     --------
     >>> import psbook as ps
@@ -72,6 +78,8 @@ def logistic_regression(
     X_test, y_test = (X, y) if X_test is None or y_test is None else (X_test, y_test)
     if update is None:
         update = FTRLProximal(alpha=rate, l1=l1, l2=l2) if l1 else SGD(rate)
+    if not 0 <= l2 < np.inf:
+        raise InvalidJob(f"l2={l2!r}; required: a finite number >= 0.")
     is_sparse = sparse.issparse(X)
     program = (
         SparseProgram(batch_size, l2) if is_sparse else Loop(partial(dense_gradient, l2=0.0 if l1 else l2))

@@ -91,15 +91,20 @@ def _the_column(file: Path, columns: list[str], column: str | None) -> str:
     if column is None and len(columns) == 1:
         return columns[0]
     if column is None:
-        raise DataError(f"{file} has columns {', '.join(columns)}; required: which one holds the times; "
-                        f"pass column={columns[-1]!r} or another")
+        raise DataError(f"{file} has columns {_listed(columns)}; required: which one holds the times; "
+                        f"pass its name as column=…")
     if column not in columns:
         raise _unknown(file, columns, column)
     return column
 
 
 def _unknown(file: Path, columns: list[str], column: str) -> DataError:
-    return DataError(f"{file} has no column {column!r}; it has {', '.join(columns)}; pass one of these")
+    return DataError(f"{file} has no column {column!r}; it has {_listed(columns)}; pass one of these")
+
+
+def _listed(columns: list[str], most: int = 12) -> str:
+    more = f" and {len(columns) - most} more" if len(columns) > most else ""
+    return ", ".join(columns[:most]) + more
 
 
 def _positive(file: Path, column: pd.Series[Any], first: int, place: str) -> NDArray[np.float64]:
