@@ -53,6 +53,10 @@ class ProgramError(PsbookError, RuntimeError):
     """A worker program raised; the original exception is the ``__cause__``."""
 
 
+class ModelError(PsbookError, RuntimeError):
+    """A consistency model raised when a shard asked it; the original exception is the ``__cause__``."""
+
+
 class UpdateError(PsbookError, RuntimeError):
     """An update or server-side function raised; the original exception is the ``__cause__``."""
 

@@ -49,6 +49,11 @@ class Run:
         return of_trace.history(self.trace)
 
     @property
+    def reports(self) -> pd.DataFrame:
+        """One row for each number that a program gave to ``worker.report``."""
+        return of_trace.reports(self.trace)
+
+    @property
     def loss(self) -> float:
         """Last loss; NaN if the job has no objective."""
         history = self.history

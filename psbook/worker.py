@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -238,7 +238,7 @@ class Worker:
 
     def sleep(self, seconds: float) -> Operation[None]:
         """Let time pass, simulated or real."""
-        if not seconds >= 0 or seconds == float("inf"):
+        if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
             raise InvalidJob(f"worker.sleep({seconds!r}); required: seconds >= 0, finite.")
         operation: Operation[None] = Operation(f"worker.sleep({seconds:g})", "sleeping")
         self._host.sleep(seconds, operation)
@@ -272,8 +272,17 @@ class Worker:
         )  # fmt: skip
 
     def report(self, **values: float) -> None:
-        """Record numbers by name, such as the loss of a mini-batch."""
+        """Record numbers by name, such as the loss of a mini-batch; they are in ``run.reports``.
+
+        Raises
+        ------
+        InvalidJob
+            If a value is no number.
+        """
         host = self._host
+        for name, value in values.items():
+            if not isinstance(value, SupportsFloat):
+                raise InvalidJob(f"worker.report({name}={value!r}); required: a number.")
         for name, value in values.items():
             host.recorder.add(
                 self.now, self.name, "report", clock=self.iteration, value=float(value), detail=name
@@ -297,8 +306,8 @@ class Worker:
             if peer not in self._programs:
                 raise InvalidJob(f"no program {peer!r}; required: one of {', '.join(self._programs)}.")
             return self._programs.index(peer)
-        if not 0 <= peer < self.workers:
-            raise InvalidJob(f"rank {peer} of role {self.role!r}; required: 0 <= rank < {self.workers}.")
+        if not isinstance(peer, int) or not 0 <= peer < self.workers:
+            raise InvalidJob(f"rank {peer!r} of role {self.role!r}; required: 0 <= rank < {self.workers}.")
         return self._first + peer
 
     def _table(self, name: str) -> Table:

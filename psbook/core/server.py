@@ -31,7 +31,7 @@ from psbook.core.messages import (
     SetModel,
 )
 from psbook.core.window import Window
-from psbook.errors import ProtocolError
+from psbook.errors import ModelError, ProtocolError
 
 
 @dataclass(slots=True, eq=False)
@@ -175,7 +175,13 @@ class Server:
         if rank not in self.clocks:
             return True
         ask = self.model.may_read if type(message) is Pull else self.model.may_clock
-        return ask(rank, message.clock, self.clocks)
+        try:
+            return ask(rank, message.clock, self.clocks)
+        except Exception as error:  # a model is the user's code
+            raise ModelError(
+                f"{type(self.model).__name__}.{ask.__name__} raised {type(error).__name__}: {error}; "
+                "required: a bool, from (rank, clock, clocks)."
+            ) from error
 
     def _park(self, message: Pull | Clock, now: float) -> list[Action]:
         self.parked.append(Waiting(message, now))

@@ -201,6 +201,13 @@ def _limit(axes: Axes, bands: Sequence[Band], labels: int) -> None:
 
 
 def _target(left: Axes, right: Axes, rows: Sequence[Row], looks: Sequence[LineStyle], target: float) -> None:
+    low, high = left.get_ylim()
+    if not low <= target <= high:
+        side = "below" if target < low else "above"
+        left.annotate(f"target {target:.3g} lies {side}", (1, 0 if target < low else 1), xytext=(0, 3),
+                      xycoords="axes fraction", textcoords="offset points", ha="right", fontsize=8,
+                      color=FAINT)  # fmt: skip
+        return
     for axes in (left, right):
         axes.axhline(target, color=FAINT, linestyle=":", linewidth=1.0)
     left.annotate(f"target {target:.3g}", (1, target), xycoords=("axes fraction", "data"), xytext=(0, 3),

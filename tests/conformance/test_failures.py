@@ -1,13 +1,15 @@
 """What goes wrong in a run is raised by name, with its cause, its place and the trace so far."""
 
 import asyncio
+import re
 import traceback
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import psbook as ps
-from psbook.errors import ForeignAwaitable, InvalidJob, NonFinite, NotAwaited, ProgramError
+from psbook.errors import ForeignAwaitable, InvalidJob, ModelError, NonFinite, NotAwaited, ProgramError
 from tests.conformance.scenarios import dawdle, told
 
 TABLES = {"w": ps.Table(4, update=ps.SGD(0.5))}
@@ -132,3 +134,38 @@ def test_a_run_can_follow_one_that_failed(cluster):
     with pytest.raises(NonFinite):
         run(cluster, poisoned(np.nan))
     assert run(cluster, poisoned(1.0)).tables["w"].tolist() == [-1.5] * 4
+
+
+@dataclass(frozen=True)
+class Broken(ps.Consistency):
+    """A model with a mistake in its only line."""
+
+    def may_read(self, rank, clock, clocks):
+        return clocks.no_such_thing
+
+
+def test_a_consistency_model_that_raises_is_named(cluster):
+    async def program(worker):
+        await worker.pull("w")
+
+    job = ps.Job(program, tables={"w": ps.Table(2)})
+    with pytest.raises(ModelError, match=r"Broken\.may_read raised AttributeError") as caught:
+        job.run(cluster(workers=2), Broken())
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "text"),
+    [
+        (lambda worker: worker.send(0.5, 1), "rank 0.5"),
+        (lambda worker: worker.sleep("x"), "worker.sleep('x')"),
+        (lambda worker: worker.report(loss="a"), "loss='a'"),
+    ],
+    ids=["send", "sleep", "report"],
+)
+def test_a_value_of_a_wrong_type_is_named(cluster, mistake, text):
+    async def program(worker):
+        mistake(worker)
+
+    with pytest.raises(InvalidJob, match=re.escape(text)):
+        ps.Job(program, tables={"w": ps.Table(2)}).run(cluster(workers=1))

@@ -56,6 +56,8 @@ def test_compare_reads_a_file(tmp_path):
         (["--straggler", "slowly:1"], "slowly"),
         (["--network", "fast"], "'fast' is no number"),
         (["--tune", "0.1,x"], "'x' is no number"),
+        (["--l2", "-1"], "l2"),
+        (["--out", "bad.svm/folder"], "bad.svm"),
         (["--address", "tcp://127.0.0.1:1"], "--backend dask"),
         (["--backend", "dask", "--network", "1e9:0"], "--network"),
     ],

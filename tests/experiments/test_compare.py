@@ -97,6 +97,13 @@ def test_a_model_that_diverges_to_nan_is_kept_and_named():
     assert math.isnan(wild.table["time_to_target_s"].iloc[0])
 
 
+def test_a_target_that_nobody_reaches_is_said_to_lie_outside_the_picture():
+    few = ps.compare(quadratic(iterations=3), CLUSTER, [ps.BSP()], seeds=1, target=1e-9)
+    figure = few.plot()
+    figure.draw_without_rendering()  # a warning here is an error
+    assert any("lies below" in text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+
 def test_files_open_without_psbook(result, tmp_path):
     paths = result.save(tmp_path / "out")
     assert pd.read_csv(paths["table"])["model"].tolist() == ["BSP", "SSP(2)", "ASP"]
