@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psbook.assembly import whole
@@ -40,8 +40,16 @@ class Evaluator:
         self._shards = shards
         self._recorder = recorder
         self._pieces: dict[int, dict[int, tuple[float, Pieces, int]]] = {}
+        self._updates: tuple[int, ...] = ()
         self.latest: tuple[int, float] | None = None
         """Worker iterations and loss of the last evaluation."""
+
+    def covers(self, iterations: int, updates: Sequence[int]) -> bool:
+        """Whether the last evaluation saw these iterations and these updates, one number a shard.
+
+        What a program pushes behind its last ``clock()`` changes the tables, but counts no iteration.
+        """
+        return self.latest is not None and self.latest[0] == iterations and self._updates == tuple(updates)
 
     def take(self, shard: int, iterations: int, time: float, values: Pieces, updates: int) -> None:
         """Take in one shard's snapshot; evaluate when it was the last one missing."""
@@ -58,8 +66,9 @@ class Evaluator:
         }
         loss = self._loss(tables, iterations)
         time = max(at for at, _, _ in ordered)
-        updates = max(updates for _, _, updates in ordered)
-        self._recorder.add(time, "evaluator", "loss", clock=iterations, version=updates, value=loss)
+        self._updates = tuple(updates for _, _, updates in ordered)
+        most = max(self._updates)
+        self._recorder.add(time, "evaluator", "loss", clock=iterations, version=most, value=loss)
         self.latest = (iterations, loss)
 
     def _loss(self, tables: dict[str, Any], iterations: int) -> float:

@@ -62,7 +62,8 @@ class Evaluations:
         for future in self._pending:
             future.result()
         counted = servers[0]["counted"]
-        if self._evaluator and (self._evaluator.latest is None or self._evaluator.latest[0] != counted):
+        updates = [server["updates"] for server in servers]
+        if self._evaluator and not self._evaluator.covers(counted, updates):
             for shard, server in enumerate(servers):
                 self._evaluator.take(shard, counted, end, server["tables"], server["updates"])
 

@@ -101,7 +101,7 @@ class ShardNode:
             "rows": self.recorder.rows(),
             "tables": tables,
             "counted": counted,
-            "updates": sum(self.host.server.versions.values()),
+            "updates": self.host.server.updates,
             "snapshots": self.drain(),
         }
 

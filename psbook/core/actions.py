@@ -47,9 +47,10 @@ class Invoke:
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """Keep the shard's values as they are after `iterations` worker iterations, for the evaluation."""
+    """Keep the shard's values, after `iterations` worker iterations and `updates`, for the evaluation."""
 
     iterations: int
+    updates: int
 
 
 @dataclass(slots=True, eq=False)

@@ -150,7 +150,7 @@ class Server:
         self.counted += 1
         actions = self._close_rounds() if rose and self.rounds else []
         if self.every and self.counted % self.every == 0:
-            actions.append(Snapshot(self.counted))
+            actions.append(Snapshot(self.counted, self.updates))
         if self.parked and (rose or not self.model.min_only):
             actions += self._release(now)
         if self.model.gates_clock:
@@ -243,6 +243,11 @@ class Server:
             f"{name[message.id.rank]} {what} at clock {message.clock}; {self.model.label} makes it wait: "
             f"{behind} at clock {self.clocks.min}"
         )
+
+    @property
+    def updates(self) -> int:
+        """Updates applied so far, over all tables; a round of BSP is one."""
+        return sum(self.versions.values())
 
     def validate(self) -> None:
         """Raise `ProtocolError` unless the state keeps every invariant of the protocol."""

@@ -76,7 +76,7 @@ class ServerHost:
     def keep_initial(self) -> None:
         """Hand the initial values over, for the evaluation at time 0."""
         if self.server.every:
-            self.keep(Snapshot(0))
+            self.keep(Snapshot(0, 0))
 
     def values(self) -> tuple[dict[str, tuple[Keys, Any]], int]:
         """Return the values of each table, and the worker iterations counted."""
@@ -171,7 +171,7 @@ class ServerHost:
             snapshot.iterations,
             self.driver.now(),
             values,
-            sum(self.server.versions.values()),
+            snapshot.updates,
         )
 
     def _waiting_row(self, action: Parked | Unparked) -> None:

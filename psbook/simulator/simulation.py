@@ -99,10 +99,10 @@ class Simulation:
             self.queue.run(stop=self._ask_to_stop)
             if self._error is None and not self._over:
                 self._error = self._why_stuck()
+            if self._error is None:
+                self._last_evaluation()
         except PsbookError as error:
             self._error = error
-        if self._error is None:
-            self._last_evaluation()
         trace = self._close()
         if self._error is not None:
             if isinstance(self._error, PsbookError):
@@ -135,9 +135,10 @@ class Simulation:
 
     def _last_evaluation(self) -> None:
         evaluator, counted = self._evaluator, self.servers[0].server.counted
-        if evaluator is not None and (evaluator.latest is None or evaluator.latest[0] != counted):
+        updates = [server.server.updates for server in self.servers]
+        if evaluator is not None and not evaluator.covers(counted, updates):
             for server in self.servers:
-                server.keep(Snapshot(counted))
+                server.keep(Snapshot(counted, server.server.updates))
 
     def _why_stuck(self) -> Deadlock:
         waiting = [f"{host.node} (clock {host.clock}) waits for {host.waits_for}" for host in self.programs

@@ -100,3 +100,16 @@ def test_the_level_of_the_trace_changes_no_value(cluster, level):
         and (("apply" in kinds) == (level != "off"))
         and (("send" in kinds) == (level == "full"))
     )
+
+
+def test_the_last_loss_is_that_of_the_final_tables(cluster):
+    """A push behind the last clock counts no iteration, yet it is in the tables that the run returns."""
+
+    async def program(worker):
+        await worker.clock()
+        worker.push("w", np.ones(4))
+
+    job = ps.Job(program, tables={"w": ps.Table(4)}, evaluate=lambda w: float(w.sum()))
+    run = job.run(cluster(workers=2, servers=2), ps.ASP())
+    assert run.tables["w"].tolist() == [2.0] * 4
+    assert run.loss == 8.0
