@@ -85,5 +85,9 @@ class DataError(PsbookError, ValueError):
     """A data or trace file that is missing, empty or malformed; the message gives file and line."""
 
 
+class CheckpointError(PsbookError, OSError):
+    """A checkpoint that is missing, torn, altered or written for another job; nothing was restored."""
+
+
 class ProtocolError(PsbookError, AssertionError):
     """An invariant of the protocol does not hold: a bug in psbook, never in a program."""
