@@ -11,6 +11,7 @@ from psbook.assembly import SparseRows
 from psbook.collectives import all_reduce, broadcast, tree_aggregate
 from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Consistency, Serial, parse_model
 from psbook.core.keys import KeyRange
+from psbook.core.layout import Safety
 from psbook.errors import PsbookError
 from psbook.initial import Normal
 from psbook.job import Job, Role
@@ -41,6 +42,20 @@ if TYPE_CHECKING:
     from psbook.cluster import Dask
     from psbook.experiments import Comparison, check_determinism, compare
     from psbook.simulator import Network, Simulator
+    from psbook.simulator.faults import (
+        BurstyLoss,
+        Crash,
+        Delay,
+        Duplicate,
+        Faults,
+        Loss,
+        Partition,
+        Pause,
+        Rack,
+        Reorder,
+        SlowLink,
+        SlowNode,
+    )
 
 __version__ = VERSION
 
@@ -48,6 +63,23 @@ _LAZY = {
     "Simulator": "psbook.simulator",
     "Network": "psbook.simulator",
     "Dask": "psbook.cluster",
+    **dict.fromkeys(
+        (
+            "BurstyLoss",
+            "Crash",
+            "Delay",
+            "Duplicate",
+            "Faults",
+            "Loss",
+            "Partition",
+            "Pause",
+            "Rack",
+            "Reorder",
+            "SlowLink",
+            "SlowNode",
+        ),
+        "psbook.simulator.faults",
+    ),
     "compare": "psbook.experiments",
     "Comparison": "psbook.experiments",
     "check_determinism": "psbook.experiments",
@@ -63,13 +95,18 @@ __all__ = [
     "Add",
     "Assign",
     "BoundedDelay",
+    "BurstyLoss",
     "Comparison",
     "Consistency",
     "Constant",
+    "Crash",
     "Dask",
+    "Delay",
+    "Duplicate",
     "Empirical",
     "Exponential",
     "FTRLProximal",
+    "Faults",
     "Gamma",
     "Handle",
     "Job",
@@ -77,6 +114,7 @@ __all__ = [
     "Law",
     "LogNormal",
     "Loop",
+    "Loss",
     "Measured",
     "Momentum",
     "Network",
@@ -84,13 +122,20 @@ __all__ = [
     "Normal",
     "Optax",
     "Pareto",
+    "Partition",
+    "Pause",
     "PsbookError",
+    "Rack",
     "Recorded",
+    "Reorder",
     "Role",
     "Run",
+    "Safety",
     "Serial",
     "ShiftedExponential",
     "Simulator",
+    "SlowLink",
+    "SlowNode",
     "SparseRows",
     "Table",
     "Trace",

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from psbook.assembly import whole
 from psbook.core.keys import Keys
+from psbook.core.ring import POSITIONS
 from psbook.errors import ProgramError
 from psbook.table import Table
 from psbook.trace import Recorder
 
-Pieces = dict[str, tuple[Keys, Any]]
+
+class Piece(NamedTuple):
+    """One shard's values, as they were when it had counted so many worker iterations.
+
+    Attributes
+    ----------
+    start, stop : int
+        Borders of the shard, in positions of the key space.
+    iterations, updates : int
+        Worker iterations that the shard has counted, and updates that it has applied.
+    time : float
+        Seconds.
+    values : dict
+        Keys and rows by table; never changed afterwards.
+    """
+
+    start: int
+    stop: int
+    iterations: int
+    time: float
+    values: dict[str, tuple[Keys, Any]]
+    updates: int
 
 
 class Evaluator:
     """Collects the shards' snapshots and evaluates each that is complete.
 
     Snapshot i is, on every shard, the state in which the shard had counted i worker iterations. Evaluating
-    costs no simulated time and disturbs nothing.
+    costs no simulated time and disturbs nothing. A snapshot that a lost server has not sent is left out.
 
     Parameters
     ----------
@@ -26,48 +48,52 @@ class Evaluator:
         ``evaluate(**tables) -> float``.
     tables
         The job's tables.
-    shards
-        Number of shards.
     recorder
         Takes the rows of kind "loss".
     """
 
     def __init__(
-        self, evaluate: Callable[..., float], tables: Mapping[str, Table], shards: int, recorder: Recorder
+        self, evaluate: Callable[..., float], tables: Mapping[str, Table], recorder: Recorder
     ) -> None:
         self._evaluate = evaluate
         self._tables = tables
-        self._shards = shards
         self._recorder = recorder
-        self._pieces: dict[int, dict[int, tuple[float, Pieces, int]]] = {}
+        self._pieces: dict[int, dict[int, Piece]] = {}
         self._updates: tuple[int, ...] = ()
         self.latest: tuple[int, float] | None = None
         """Worker iterations and loss of the last evaluation."""
 
-    def covers(self, iterations: int, updates: Sequence[int]) -> bool:
-        """Whether the last evaluation saw these iterations and these updates, one number a shard.
+    def covers(self, pieces: Sequence[Piece]) -> bool:
+        """Whether the last evaluation saw the iterations and the updates of these pieces.
 
         What a program pushes behind its last ``clock()`` changes the tables, but counts no iteration.
         """
-        return self.latest is not None and self.latest[0] == iterations and self._updates == tuple(updates)
+        ordered = sorted(pieces, key=lambda piece: piece.start)
+        updates = tuple(piece.updates for piece in ordered)
+        most = max(piece.iterations for piece in pieces)
+        return self.latest is not None and self.latest[0] == most and self._updates == updates
 
-    def take(self, shard: int, iterations: int, time: float, values: Pieces, updates: int) -> None:
+    def take(self, piece: Piece) -> None:
         """Take in one shard's snapshot; evaluate when it was the last one missing."""
-        pieces = self._pieces.setdefault(iterations, {})
-        pieces[shard] = (time, values, updates)
-        if len(pieces) == self._shards:
-            self._finish(iterations, self._pieces.pop(iterations))
+        if self.latest is not None and piece.iterations < self.latest[0]:
+            return
+        pieces = self._pieces.setdefault(piece.iterations, {})
+        pieces[piece.start] = piece
+        if sum(each.stop - each.start for each in pieces.values()) == POSITIONS:
+            self.finish(list(pieces.values()))
+            self._pieces = {later: kept for later, kept in self._pieces.items() if later > piece.iterations}
 
-    def _finish(self, iterations: int, pieces: dict[int, tuple[float, Pieces, int]]) -> None:
-        ordered = [pieces[shard] for shard in range(self._shards)]
+    def finish(self, pieces: Sequence[Piece]) -> None:
+        """Evaluate pieces that hold the whole key space."""
+        ordered = sorted(pieces, key=lambda piece: piece.start)
         tables = {
-            name: whole(table, [values[name] for _, values, _ in ordered])
+            name: whole(table, [piece.values[name] for piece in ordered])
             for name, table in self._tables.items()
         }
+        iterations = max(piece.iterations for piece in ordered)
         loss = self._loss(tables, iterations)
-        time = max(at for at, _, _ in ordered)
-        self._updates = tuple(updates for _, _, updates in ordered)
-        most = max(self._updates)
+        self._updates = tuple(piece.updates for piece in ordered)
+        time, most = max(piece.time for piece in ordered), max(self._updates)
         self._recorder.add(time, "evaluator", "loss", clock=iterations, version=most, value=loss)
         self.latest = (iterations, loss)
 

@@ -13,8 +13,8 @@ from typing import Any
 import psbook.data
 from psbook.core.client import Client
 from psbook.core.consistency import Consistency
-from psbook.core.keys import RangePartition
-from psbook.core.messages import Layout, TableSpec
+from psbook.core.layout import NOTHING_FAILS, Layout, Safety, TableSpec
+from psbook.core.routes import Segment
 from psbook.core.server import Server
 from psbook.errors import InvalidJob
 from psbook.hosts.driver import Driver
@@ -51,7 +51,15 @@ class Plan:
     every: int = 0
 
     @classmethod
-    def of(cls, job: Job, model: Consistency, workers: int | None, servers: int, seed: int) -> Plan:
+    def of(
+        cls,
+        job: Job,
+        model: Consistency,
+        workers: int | None,
+        servers: int,
+        seed: int,
+        safety: Safety | None = None,
+    ) -> Plan:
         """Lay out a job; check all that can be checked before anything runs.
 
         Raises
@@ -73,7 +81,7 @@ class Plan:
                 raise InvalidJob(
                     f"{servers} servers, but table {name!r} has {table.size} keys; required: servers <= keys."
                 )
-        layout = lay_out(job, roles, servers)
+        layout = lay_out(job, roles, servers, safety or NOTHING_FAILS)
         data = psbook.data.split(job.data, first.count, seed)
         shards = data + [None] * (len(layout.programs) - first.count)
         every = 0 if job.evaluate is None else job.every or max(1, len(layout.clocked))
@@ -88,15 +96,17 @@ class Plan:
         """Number of programs whose clocks count."""
         return len(self.layout.clocked)
 
-    def program_host(self, rank: int, driver: Driver, recorder: Recorder) -> ProgramHost:
-        """Make the host of a program."""
+    def program_host(
+        self, rank: int, driver: Driver, recorder: Recorder, incarnation: int = 0
+    ) -> ProgramHost:
+        """Make the host of a program, at first or when it is started again."""
         job = self.job
 
         def worker(host: ProgramHost) -> Worker:
             return Worker(host, job.tables, self.shards[rank], job.batching, self.seed, job.nonfinite)
 
-        client = Client(rank, self.layout, self.model)
-        program = self.roles[self.layout.roles[rank]].program
+        client = Client(rank, self.layout, self.model, incarnation=incarnation)
+        program = self.roles[self.layout.role(rank)].program
         prepare = getattr(program, "prepare", None)
         if prepare is not None:
             prepare = partial(prepare, job.tables, self.shards[rank], job.batching)
@@ -104,19 +114,23 @@ class Plan:
 
     def server_host(
         self,
-        shard: int,
+        node: str,
         driver: Driver,
         recorder: Recorder,
         take_snapshot: SnapshotTaker,
         execute: Callable[..., object] | None = None,
+        incarnation: int = 0,
     ) -> ServerHost:
-        """Make the host of a shard, with the initial values of its tables."""
-        storages = {}
-        for number, (name, table) in enumerate(self.job.tables.items()):
-            keys = RangePartition(table.size, self.layout.shards).range(shard)
-            storages[name] = Storage(table, keys, (self.seed, number))
-        server = Server(shard, self.layout, self.model, self.every)
-        return ServerHost(server, storages, driver, recorder, take_snapshot, execute)
+        """Make the host of a server, with the initial values of its shards."""
+        server = Server(node, self.layout, self.model, self.every, incarnation)
+        return ServerHost(server, self.storages, driver, recorder, take_snapshot, execute)
+
+    def storages(self, segment: Segment) -> dict[str, Storage]:
+        """Make the values of a shard, as they are at the start."""
+        return {
+            name: Storage(table, segment.keys(table.size), (self.seed, number))
+            for number, (name, table) in enumerate(self.job.tables.items())
+        }
 
     def meta(self, **backend: Any) -> dict[str, Any]:
         """Return what a trace should know about the run."""
@@ -139,7 +153,7 @@ class Plan:
         }
 
 
-def lay_out(job: Job, roles: dict[str, Role], servers: int) -> Layout:
+def lay_out(job: Job, roles: dict[str, Role], servers: int, safety: Safety) -> Layout:
     """Name the programs and say whose clocks count."""
     programs: list[str] = []
     of_role: list[str] = []
@@ -157,7 +171,7 @@ def lay_out(job: Job, roles: dict[str, Role], servers: int) -> Layout:
         )
         for name, table in job.tables.items()
     )
-    return Layout(tuple(programs), tuple(of_role), frozenset(clocked), servers, tables)
+    return Layout(tuple(programs), tuple(of_role), frozenset(clocked), servers, tables, safety)
 
 
 def check_count(name: str, value: object) -> None:

@@ -49,6 +49,9 @@ class Worker:
         Its shard of the job's data; ``None`` if there is none.
     rng : numpy.random.Generator
         Random numbers of its own, the same under every consistency model and on every backend.
+    saved
+        What the program gave to ``clock`` when it last ended an iteration before it was lost; ``None`` at its
+        first start. Random numbers and the place in the data are restored without it.
     """
 
     def __init__(
@@ -73,6 +76,14 @@ class Worker:
         self.workers = layout.roles.count(self.role)
         self.data = data
         self.rng = generator(seed, "program", rank)
+        self.saved: Any = None
+        self._handed_out = 0
+        self._skipped = 0
+        self._keeps = layout.safety.active
+        if host.saved is not None:
+            self.saved = host.saved["program"]
+            self._skipped = host.saved["batches"]
+            self.rng.bit_generator.state = host.saved["rng"]
 
     @property
     def name(self) -> str:
@@ -164,11 +175,22 @@ class Worker:
         self._host.submit(lambda ticket: DoPush(ticket, table, checked, rows), operation)
         return operation
 
-    def clock(self) -> Operation[int]:
-        """End an iteration; the result is the number of iterations ended so far."""
+    def clock(self, state: Any = None) -> Operation[int]:
+        """End an iteration; the result is the number of iterations ended so far.
+
+        Parameters
+        ----------
+        state
+            What the program would need to go on from here: arrays, numbers, and lists, tuples and dicts of
+            them. If it is lost, it is started again and finds it in ``worker.saved`` (semantics.md E7b).
+        """
         operation: Operation[int] = Operation("worker.clock()", "reply")
-        self._host.end_iteration(operation)
+        self._host.end_iteration(operation, self._state(state) if self._keeps else None)
         return operation
+
+    def _state(self, state: Any) -> dict[str, Any]:
+        batches = self._handed_out
+        return {"program": detached(state), "batches": batches, "rng": self.rng.bit_generator.state}
 
     def flush(self) -> Operation[None]:
         """Wait until every push so far is acknowledged."""
@@ -266,10 +288,23 @@ class Worker:
         given = self._batching
         if epochs is None and iterations is None:
             epochs, iterations = given.epochs, given.iterations
-        return batches(
+        own = batches(
             self.data, given.size if size is None else size, epochs=epochs, iterations=iterations,
             seed=self._seed, worker=self._host.client.rank, shuffle=shuffle,
         )  # fmt: skip
+        return self._hand_out(own)
+
+    def _hand_out(self, own: Iterator[Any]) -> Iterator[Any]:
+        """Go on where this worker was before it was lost; then with what others have left."""
+        for batch in own:
+            if self._skipped:
+                self._skipped -= 1
+                self._handed_out += 1
+                continue
+            self._handed_out += 1
+            yield batch
+        while self._host.adopted:
+            yield self._host.adopted.popleft()
 
     def report(self, **values: float) -> None:
         """Record numbers by name, such as the loss of a mini-batch; they are in ``run.reports``.

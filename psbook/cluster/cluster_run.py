@@ -16,10 +16,10 @@ from psbook.cluster.evaluations import Evaluations
 from psbook.cluster.placement import Placement, place
 from psbook.cluster.program_driver import MakeProgram, Unsendable
 from psbook.cluster.program_task import run_program
+from psbook.cluster.server_node import MakeServer
 from psbook.cluster.session import Session
-from psbook.cluster.shard_node import MakeShard
 from psbook.cluster.spec import Spec
-from psbook.core.messages import CONTROLLER
+from psbook.core.controls import CONTROLLER
 from psbook.errors import NodeFailure, ProgramError, PsbookError
 from psbook.job import Progress
 from psbook.laws import Law
@@ -73,7 +73,7 @@ class ClusterRun:
         remote = plan.without_data()
         slow = tuple(module for module in SLOW_IMPORTS if module in sys.modules)
         make_program = MakeProgram(remote, options.law, options.level, slow)
-        self.session = Session(client, self.spec, MakeShard(remote, options.level), make_program)
+        self.session = Session(client, self.spec, MakeServer(remote, options.level), make_program)
 
     def run(self, progress: Progress, stop: threading.Event) -> Run:
         """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
@@ -142,10 +142,11 @@ class ClusterRun:
         """Evaluate what is left and return the tables."""
         layout, tables = self.plan.layout, self.plan.job.tables
         servers = [nodes[name] for name in layout.servers]
-        self.evaluations.finish(servers, max(nodes[name]["booked"] for name in layout.programs))
+        pieces = [piece for server in servers for piece in server["pieces"]]
+        pieces.sort(key=lambda piece: piece.start)
+        self.evaluations.finish(servers, pieces, max(nodes[name]["booked"] for name in layout.programs))
         return {
-            name: whole(table, [server["tables"][name] for server in servers])
-            for name, table in tables.items()
+            name: whole(table, [piece.values[name] for piece in pieces]) for name, table in tables.items()
         }
 
     def _trace(

@@ -16,7 +16,8 @@ import msgpack  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
-from psbook.core import keys, messages
+from psbook.core import controls, keys, messages, routes
+from psbook.storage.shard import Block
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
 """The bytes of one array, one-dimensional."""
@@ -44,11 +45,12 @@ def register(*classes: type) -> None:
 
 
 def _is_message(thing: object) -> bool:
-    ours = isinstance(thing, type) and thing.__module__ == messages.__name__
+    ours = isinstance(thing, type) and thing.__module__ in (messages.__name__, controls.__name__)
     return ours and dataclasses.is_dataclass(thing)
 
 
-register(keys.KeyRange, messages.MessageId, *filter(_is_message, vars(messages).values()))
+register(keys.KeyRange, messages.MessageId, routes.Routes, routes.Segment, Block)
+register(*filter(_is_message, {**vars(controls), **vars(messages)}.values()))
 
 
 def encode(message: object) -> tuple[bytes, list[Frame]]:

@@ -14,11 +14,11 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from psbook.cluster.failures import pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Beat, Begin, Begun, Halt, Spec, Standing, Trouble
+from psbook.cluster.spec import Begin, Begun, Halt, Pulse, Spec, Standing, Trouble
 from psbook.cluster.timing import boot_id
 from psbook.core.actions import Action, End, Send
 from psbook.core.controller import Controller
-from psbook.core.messages import CONTROLLER, Start
+from psbook.core.controls import CONTROLLER, Start
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
@@ -126,7 +126,7 @@ class ControllerPlugin(SchedulerPlugin):
 
     def _receive(self, source: str, destination: str, message: Any) -> None:
         try:
-            if isinstance(message, Beat):
+            if isinstance(message, Pulse):
                 self._beats[message.process] = time.monotonic()
                 self.clocks.update(message.clocks)
                 self._note_standing(message.standing)

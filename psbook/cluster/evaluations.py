@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from psbook.evaluation import Evaluator
+from psbook.evaluation import Evaluator, Piece
 from psbook.plan import Plan
 from psbook.trace import Recorder
 
@@ -28,7 +28,7 @@ class Evaluations:
         job = plan.job
         self._evaluator: Evaluator | None = None
         if job.evaluate is not None:
-            self._evaluator = Evaluator(job.evaluate, job.tables, plan.layout.shards, recorder)
+            self._evaluator = Evaluator(job.evaluate, job.tables, recorder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="psbook-evaluation")
         self._pending: list[Future[None]] = []
 
@@ -43,10 +43,10 @@ class Evaluations:
         latest = self._evaluator.latest if self._evaluator else None
         return None if latest is None else latest[1]
 
-    def take(self, snapshots: Sequence[tuple[Any, ...]]) -> None:
+    def take(self, snapshots: Sequence[Piece]) -> None:
         """Evaluate a shard's snapshots, each when those of the other shards are there."""
         if self._evaluator is not None:
-            self._pending += [self._thread.submit(self._evaluator.take, *each) for each in snapshots]
+            self._pending += [self._thread.submit(self._evaluator.take, each) for each in snapshots]
 
     def check(self) -> None:
         """Raise what the objective raised."""
@@ -55,17 +55,14 @@ class Evaluations:
         for future in done:
             future.result()
 
-    def finish(self, servers: Sequence[dict[str, Any]], end: float) -> None:
+    def finish(self, servers: Sequence[dict[str, Any]], pieces: Sequence[Piece], end: float) -> None:
         """Wait for all evaluations; evaluate the final values, at time `end`, if that has not been done."""
         for server in servers:
             self.take(server["snapshots"])
         for future in self._pending:
             future.result()
-        counted = servers[0]["counted"]
-        updates = [server["updates"] for server in servers]
-        if self._evaluator and not self._evaluator.covers(counted, updates):
-            for shard, server in enumerate(servers):
-                self._evaluator.take(shard, counted, end, server["tables"], server["updates"])
+        if self._evaluator and not self._evaluator.covers(pieces):
+            self._evaluator.finish([piece._replace(time=end) for piece in pieces])
 
     def __enter__(self) -> Evaluations:
         return self

@@ -15,9 +15,9 @@ from distributed.protocol import to_serialize
 
 from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Beat, Begin, Begun, Halt, Spec, Standing, Trouble
+from psbook.cluster.spec import Begin, Begun, Halt, Pulse, Spec, Standing, Trouble
 from psbook.cluster.timing import RunClock, boot_id, measure_offset
-from psbook.core.messages import CONTROLLER, Hello
+from psbook.core.controls import CONTROLLER, Hello
 from psbook.errors import PsbookError
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class ProcessPlugin(WorkerPlugin):
             programs = {name: clock for name, clock in clocks.items() if clock is not None}
             found = {name: node.standing() for name, node in self.nodes.items()}
             standing = {name: each for name, each in found.items() if each is not None}
-            self.send(self.process, CONTROLLER, Beat(self.process, programs, standing))
+            self.send(self.process, CONTROLLER, Pulse(self.process, programs, standing))
             await asyncio.sleep(min(0.25, self.spec.lease / 5))
 
     # The client's requests

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psbook.cluster import codec
-from psbook.core.messages import Layout
+from psbook.core.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Halt:
 
 
 @dataclass(slots=True, eq=False)
-class Beat:
+class Pulse:
     """A process lives; its programs are at these clocks, and stand like this (`Standing`)."""
 
     process: str
@@ -114,4 +114,4 @@ class Trouble:
     error: bytes = b""
 
 
-codec.register(Begin, Begun, Halt, Standing, Beat, Trouble)
+codec.register(Begin, Begun, Halt, Standing, Pulse, Trouble)

@@ -6,8 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from psbook.core.controls import Install
 from psbook.core.keys import KeyArray, Keys
-from psbook.core.messages import Call, CallReply, Message, PullReply, Push, Reply
+from psbook.core.messages import (
+    Batch,
+    Call,
+    CallReply,
+    Clock,
+    Message,
+    Pull,
+    PullReply,
+    Push,
+    Reply,
+)
+from psbook.core.routes import Segment
 
 
 @dataclass(slots=True, eq=False)
@@ -16,33 +28,53 @@ class Send:
 
     to: str
     message: Message
+    shard: int = 0
+    until: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Apply:
-    """Combine the pushes into one update of `table`, times `scale`; the range then has `version`."""
+    """Combine the pushes into one update of `table`, times `scale`; the range then has `version`.
+
+    `copy`: on a replica that answers nobody. `total`: the pushes' sum, if they come without their values.
+    """
 
     table: str
     pushes: Sequence[Push]
     scale: float
     version: int
+    shard: int = 0
+    copy: bool = False
+    total: Any = None
 
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """Read ``reply.keys`` of ``reply.table`` into ``reply.value``, and send it to node `to`."""
+    """Read ``reply.keys`` of ``reply.table`` into ``reply.value``, and send it to node `to`.
+
+    With `until`, here and below, it is sent when entry `until` of the shard's log is on every replica.
+    """
 
     to: str
     reply: PullReply
+    shard: int = 0
+    until: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Invoke:
-    """Run ``call.function`` on the shard's values, put the result into `reply`, send it to node `to`."""
+    """Run ``call.function`` on the shard's values, put the result into `reply`, send it to node `to`.
+
+    A replica that answers nobody runs it and sends nothing (`to` is empty). With `again`, the function has
+    run, and only what it returned is sent once more.
+    """
 
     to: str
     call: Call
     reply: CallReply
+    shard: int = 0
+    until: int = 0
+    again: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +83,65 @@ class Snapshot:
 
     iterations: int
     updates: int
+    shard: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Committed:
+    """The shard's log is on every replica up to entry `position`: send what has waited for that."""
+
+    shard: int
+    position: int
+
+
+@dataclass(slots=True, eq=False)
+class Sum:
+    """Put the sum of the pushes of each update into the batch, as (keys, values)."""
+
+    updates: list[Apply]
+    batch: Batch
+
+
+@dataclass(slots=True, eq=False)
+class Divide:
+    """Cut the shard's values into those of other segments; its own may be among them."""
+
+    shard: int
+    segments: list[Segment]
+
+
+@dataclass(slots=True, eq=False)
+class CopyOut:
+    """Put the shard's values into ``install.value`` and send it to node `to`."""
+
+    to: str
+    install: Install
+
+
+@dataclass(slots=True, eq=False)
+class TakeIn:
+    """Hold the values of a shard from now on; then send `done` to node `to`."""
+
+    install: Install
+    to: str
+    done: Message
+
+
+@dataclass(slots=True, eq=False)
+class Discard:
+    """Forget a shard's values: its copy is no longer wanted here."""
+
+    shard: int
+
+
+@dataclass(slots=True, eq=False)
+class Serves:
+    """From now on the server is head or tail of a shard, both, or neither."""
+
+    shard: int
+    epoch: int
+    head: bool
+    tail: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +149,7 @@ class Parked:
     """A request has to wait, and why."""
 
     peer: str
-    message: Message
+    message: Pull | Clock
     why: str
 
 
@@ -67,7 +158,7 @@ class Unparked:
     """A request that waited for `seconds` goes on."""
 
     peer: str
-    message: Message
+    message: Pull | Clock
     seconds: float
 
 
@@ -101,7 +192,39 @@ class Complete:
 
 @dataclass(slots=True, eq=False)
 class Deliver:
-    """The program may start."""
+    """The program may start, from the `state` that it had declared before it was lost, if it had."""
+
+    state: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Lost:
+    """A node was given up; the run goes on without it."""
+
+    node: str
+    detail: str
+
+
+@dataclass(slots=True, eq=False)
+class Restart:
+    """Start a program again, as its next incarnation, where it can run."""
+
+    rank: int
+    incarnation: int
+
+
+@dataclass(slots=True, eq=False)
+class Orphaned:
+    """A worker left with data that it has not worked through: hand it to the others."""
+
+    rank: int
+
+
+@dataclass(slots=True, eq=False)
+class Restore:
+    """No copy of a shard is left: bring it back from the last checkpoint."""
+
+    segment: Segment
 
 
 @dataclass(slots=True, eq=False)
@@ -113,4 +236,5 @@ class End:
 
 Action: TypeAlias = (
     Send | Apply | Answer | Invoke | Snapshot | Parked | Unparked | Complete | Deliver | End
+    | Lost | Restart | Orphaned | Restore | Committed | Sum | Divide | CopyOut | TakeIn | Discard | Serves
 )  # fmt: skip

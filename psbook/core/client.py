@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psbook.core.actions import Action, Complete, Deliver, Part, Send
@@ -19,32 +19,43 @@ from psbook.core.commands import (
     DoFlush,
     DoPull,
     DoPush,
+    DoResend,
 )
 from psbook.core.consistency import Consistency
-from psbook.core.keys import RangePartition
-from psbook.core.messages import (
+from psbook.core.controls import (
     CONTROLLER,
-    Ack,
     Arrive,
-    Call,
-    CallReply,
+    Beat,
     ChangeModel,
-    Clock,
-    Finish,
     Finished,
     Hello,
-    Layout,
+    ModelChanged,
+    Release,
+    Reroute,
+    Start,
+)
+from psbook.core.keys import count, same, within
+from psbook.core.layout import Layout
+from psbook.core.messages import (
+    Ack,
+    Call,
+    CallReply,
+    Clock,
+    Finish,
     Message,
     MessageId,
-    ModelChanged,
     Pull,
     PullReply,
     Push,
-    Release,
+    Reject,
+    Rejoin,
+    Rejoined,
     Reply,
-    Start,
+    Request,
     size,
 )
+from psbook.core.routes import Routes, Segment
+from psbook.core.window import RESYNC, UNORDERED
 from psbook.errors import ProtocolError
 
 
@@ -71,36 +82,53 @@ class Client:
         Consistency model.
     max_in_flight
         Bytes of unacknowledged pushes above which the program's next operation waits (A14).
+    incarnation
+        How often the program has been started before.
 
     Notes
     -----
     State grows with the operations in flight and with cached rows; a request costs O(shards it touches).
     """
 
-    def __init__(self, rank: int, layout: Layout, model: Consistency, max_in_flight: float = 2**28) -> None:
+    def __init__(
+        self,
+        rank: int,
+        layout: Layout,
+        model: Consistency,
+        max_in_flight: float = 2**28,
+        incarnation: int = 0,
+    ) -> None:
         self.rank = rank
         self.layout = layout
         self.model = model
         self.max_in_flight = max_in_flight
-        self.node = layout.programs[rank]
-        self.clocked = rank in layout.clocked
+        self.node = layout.node(rank)
+        self.clocked = layout.counts(rank)
         self.clock = 0
-        self.incarnation = 0
+        self.incarnation = incarnation
+        self.started = False
+        self.finished = False
         self.in_flight = 0
         """Bytes of unacknowledged pushes."""
         self.barriers = 0
         self._specs = {table.name: table for table in layout.tables}
-        self._partitions = {table.name: RangePartition(table.size, layout.shards) for table in layout.tables}
-        self._sequence = [0] * layout.shards
+        self._safety = layout.safety
+        self._ordered = layout.safety.delivery == "exactly-once"
+        self._home = layout.shards[rank % len(layout.shards)]
+        self._sequence = dict.fromkeys(layout.shards, 0)
+        self._last_write = dict.fromkeys(layout.shards, 0)
         self._pending: dict[MessageId, Pending] = {}
-        self._requests: dict[MessageId, Pull | Push] = {}
+        self._requests: dict[MessageId, Request] = {}
+        self._overdue: set[MessageId] = set()
         self._flushes: list[tuple[set[MessageId], Pending]] = []
         self._barriers: dict[int, Pending] = {}
         self._changing: deque[Pending] = deque()
         self._model_number = 0
         self._held: list[Complete] = []
         self._reads: dict[tuple[str, int], PullReply] = {}
+        self._rejoining: dict[int, Rejoined | None] = {}
         self._cache = Cache()
+        self._follow(layout.routes)
         self._handlers: dict[type, Callable[[Any, float], list[Action]]] = {
             DoPull: self._pull,
             DoPush: self._push,
@@ -110,10 +138,14 @@ class Client:
             DoCall: self._call,
             DoChangeModel: self._change_model,
             DoFinish: self._finish,
+            DoResend: self._resend,
             PullReply: self._pulled,
             CallReply: self._called,
             Ack: self._acknowledged,
-            Start: lambda event, now: [Deliver()],
+            Start: self._start,
+            Reject: self._rejected,
+            Rejoined: self._rejoined,
+            Reroute: self._reroute,
             Release: self._released,
             ModelChanged: self._model_changed,
         }
@@ -134,9 +166,25 @@ class Client:
         for part in parts:
             self._reads[part.reply.table, part.reply.id.shard] = part.reply
 
+    def _follow(self, routes: Routes) -> None:
+        """Send to whom the map says."""
+        self.routes = routes
+        self._segments = {segment.shard: segment for segment in routes.segments}
+        self._partitions = {table.name: routes.partition(table.size) for table in self.layout.tables}
+        chain = self._safety.scheme == "chain"
+        self._reader = {each.shard: each.tail if chain else each.head for each in routes.segments}
+
     def _next_id(self, table: str, shard: int) -> MessageId:
         self._sequence[shard] += 1
         return MessageId(self.rank, self.incarnation, table, shard, self._sequence[shard])
+
+    def _write(self, write: Any, shard: int) -> Send:
+        """Send a write, in the order of this program's writes to the shard."""
+        write.after, write.epoch = self._last_write[shard], self._segments[shard].epoch
+        self._last_write[shard] = write.id.sequence
+        if self._safety.active:
+            self._requests[write.id] = write
+        return Send(self._segments[shard].head, write)
 
     def _pull(self, command: DoPull, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -148,23 +196,24 @@ class Client:
                 if part and self.model.may_reuse(self.clock, part.reply.row_clock):
                     pending.parts[shard] = part
                     continue
-            pull = Pull(self._next_id(command.table, shard), command.table, keys, self.clock, now)
+            pull = Pull(self._next_id(command.table, shard), command.table, keys, self.clock)
+            pull.sent, pull.after, pull.epoch = now, self._last_write[shard], self._segments[shard].epoch
             if caching:
-                self._cache.expect(command.table, shard, pull.id.sequence)
+                self._cache.expect(command.table, shard, pull.after)
             pending.parts[shard] = (start, stop)
             pending.missing += 1
             self._pending[pull.id] = pending
             self._requests[pull.id] = pull
-            actions.append(Send(self.layout.server(shard), pull))
+            actions.append(Send(self._reader[shard], pull))
         if not pending.missing:
             actions += self._complete(pending, list(pending.parts.values()), None)
         return actions
 
     def _pulled(self, reply: PullReply, now: float) -> list[Action]:
-        pending = self._pending.pop(reply.id, None)
-        if pending is None:
-            return []
-        del self._requests[reply.id]
+        pending = self._pending.get(reply.id)
+        if pending is None or not same(reply.keys, self._requests[reply.id].keys):  # type: ignore[union-attr]
+            return []  # a repeated answer, or one to what was asked before the shard was cut
+        del self._pending[reply.id], self._requests[reply.id]
         shard = reply.id.shard
         start, stop = pending.parts[shard]
         if self._specs[reply.table].cache:
@@ -185,16 +234,25 @@ class Client:
             push.sent = now
             if read is not None:
                 push.read, push.read_version = read.id, read.version
+            if spec.cache and not self.model.buffered:
+                self._cache.wrote(push, spec.additive)
+            actions.append(self._send_push(push, shard, pending))
+        if not pending.missing:
+            actions += self._complete(pending, None, None)
+        return actions
+
+    def _send_push(self, push: Push, shard: int, pending: Pending) -> Send:
+        if self._ordered:
+            send = self._write(push, shard)
+        else:
+            push.after, push.epoch = UNORDERED, self._segments[shard].epoch
+            send = Send(self._segments[shard].head, push)
+        if self._safety.delivery != "at-most-once":
             pending.missing += 1
             self._pending[push.id] = pending
             self._requests[push.id] = push
             self.in_flight += size(push)
-            if spec.cache and not self.model.buffered:
-                self._cache.wrote(push, spec.additive)
-            actions.append(Send(self.layout.server(shard), push))
-        if not pending.missing:
-            actions += self._complete(pending, None, None)
-        return actions
+        return send
 
     def _clock(self, command: DoClock, now: float) -> list[Action]:
         self.clock += 1
@@ -202,40 +260,42 @@ class Client:
         if not self.clocked:
             return self._complete(pending, self.clock, None)
         actions: list[Action] = []
-        for shard in range(self.layout.shards):
-            clock = Clock(self._next_id("", shard), self.clock, now)
+        for shard in self._segments:
+            state = command.state if shard == self._home else None
+            clock = Clock(self._next_id("", shard), self.clock, state, sent=now)
             if self.model.gates_clock:
                 pending.missing += 1
                 pending.parts[0] = self.clock
                 self._pending[clock.id] = pending
-            actions.append(Send(self.layout.server(shard), clock))
+            actions.append(self._write(clock, shard))
         if not pending.missing:
             actions += self._complete(pending, self.clock, None)
         return actions
 
     def _finish(self, command: DoFinish, now: float) -> list[Action]:
-        pending = Pending(command.ticket, now, missing=self.layout.shards)
+        pending = Pending(command.ticket, now, missing=len(self._segments))
         actions: list[Action] = []
-        for shard in range(self.layout.shards):
-            finish = Finish(self._next_id("", shard), now)
+        for shard in self._segments:
+            finish = Finish(self._next_id("", shard), sent=now)
             self._pending[finish.id] = pending
-            actions.append(Send(self.layout.server(shard), finish))
+            actions.append(self._write(finish, shard))
         pending.parts[-1] = Finished(self.rank)
         return actions
 
     def _acknowledged(self, ack: Ack, now: float) -> list[Action]:
         pending = self._pending.pop(ack.id, None)
+        actions: list[Action] = []
+        request = self._requests.pop(ack.id, None)
+        if type(request) is Push:
+            self.in_flight -= size(request)
+            actions += self._flushed(ack)
         if pending is None:
             return []
-        actions: list[Action] = []
-        push = self._requests.pop(ack.id, None)
-        if push is not None:
-            self.in_flight -= size(push)
-            actions += self._flushed(ack)
         pending.missing -= 1
         if not pending.missing:
             finished = pending.parts.get(-1)
             if finished is not None:
+                self.finished = True
                 actions.append(Send(CONTROLLER, finished))
             actions += self._complete(pending, pending.parts.get(0), ack)
         return actions + self._let_go(ack)
@@ -258,25 +318,27 @@ class Client:
         return done
 
     def _call(self, command: DoCall, now: float) -> list[Action]:
-        pending = Pending(command.ticket, now, missing=self.layout.shards)
+        pending = Pending(command.ticket, now, missing=len(self._segments))
         actions: list[Action] = []
-        for shard in range(self.layout.shards):
+        for shard in self._segments:
             id = self._next_id(command.table, shard)
             self._cache.forget(command.table, shard)  # the function may change values
-            call = Call(id, command.table, command.function, command.arguments, now)
+            call = Call(id, command.table, command.function, command.arguments, sent=now)
             self._pending[id] = pending
-            actions.append(Send(self.layout.server(shard), call))
+            actions.append(self._write(call, shard))
         return actions
 
     def _called(self, reply: CallReply, now: float) -> list[Action]:
         pending = self._pending.pop(reply.id, None)
         if pending is None:
             return []
+        self._requests.pop(reply.id, None)
         pending.parts[reply.id.shard] = reply.value
         pending.missing -= 1
         if pending.missing:
             return []
-        return self._complete(pending, [pending.parts[shard] for shard in sorted(pending.parts)], reply)
+        in_key_order = [pending.parts[shard] for shard in self._segments if shard in pending.parts]
+        return self._complete(pending, in_key_order, reply)
 
     def _arrive(self, command: DoBarrier, now: float) -> list[Action]:
         self.barriers += 1
@@ -314,12 +376,163 @@ class Client:
         held, self._held = self._held, []
         return list(held)
 
+    # A program that starts again
+
+    def _start(self, start: Start, now: float) -> list[Action]:
+        """Begin; ask the shards where to begin, if this program was there before or joins (E2b, E8)."""
+        if self.started or self._rejoining:
+            return []
+        self.barriers = start.barriers
+        if not self.incarnation and self.rank < len(self.layout.programs):
+            self.started = True
+            return [Deliver()]
+        self._rejoining = dict.fromkeys(self._segments)
+        return [self._write(Rejoin(self._next_id("", shard), sent=now), shard) for shard in self._segments]
+
+    def _rejoined(self, reply: Rejoined, now: float) -> list[Action]:
+        if self._requests.pop(reply.id, None) is None:
+            return []
+        self._rejoining[reply.id.shard] = reply
+        replies = [each for each in self._rejoining.values() if each is not None]
+        if len(replies) < len(self._rejoining):
+            return []
+        joined = any(each.joined for each in replies)
+        self.clock = (max if joined else min)(each.clock for each in replies)
+        state = {clock: state for each in replies for clock, state in each.states}.get(self.clock)
+        actions: list[Action] = []
+        if joined and self.clocked:
+            for shard, each in self._rejoining.items():
+                if each is not None and each.clock < self.clock:
+                    jump = Clock(self._next_id("", shard), self.clock, jump=True, sent=now)
+                    actions.append(self._write(jump, shard))
+        self.started = True
+        return [*actions, Deliver(state)]
+
+    # Lost messages and a changed map
+
+    def beat(self, now: float) -> list[Action]:
+        """Say that the program lives, and what the controller may have missed."""
+        waiting = self.barriers if self._barriers else 0
+        beat = Beat(self.node, self.incarnation, now, self.routes.epoch, self.started, waiting, self.finished)
+        return [Send(CONTROLLER, beat)]
+
+    def _resend(self, command: DoResend, now: float) -> list[Action]:
+        """Send again what has had no reply since the last call."""
+        late = [request for id, request in self._requests.items() if id in self._overdue]
+        self._overdue = set(self._requests)
+        return [self._again(request) for request in late]
+
+    def _again(self, request: Request) -> Send:
+        shard = request.id.shard
+        to = self._reader[shard] if type(request) is Pull else self._segments[shard].head
+        return Send(to, replace(request))
+
+    def _rejected(self, reject: Reject, now: float) -> list[Action]:
+        """A server knows a newer map: ask for it. What was rejected is sent again when it comes (B4)."""
+        return self.beat(now) if reject.epoch > self.routes.epoch else []
+
+    def _reroute(self, reroute: Reroute, now: float) -> list[Action]:
+        """Go over to a newer map; send again what went to segments that have changed."""
+        if reroute.routes.epoch <= self.routes.epoch:
+            return []
+        before = self._segments
+        self._follow(reroute.routes)
+        changed = {
+            shard: [part for part in self._segments.values() if _lies_in(part, segment)]
+            for shard, segment in before.items()
+            if self._segments[shard].epoch != segment.epoch
+        }
+        for shard, parts in changed.items():
+            for part in parts:
+                self._inherit(shard, part.shard)
+        self._resynchronise()
+        affected = [request for request in self._requests.values() if request.id.shard in changed]
+        actions: list[Action] = []
+        for request in affected:
+            actions += [self._again(each) for each in self._cut(request, changed[request.id.shard])]
+        return actions
+
+    def _inherit(self, shard: int, part: int) -> None:
+        """Number messages to a part of a shard on from those to the whole (C1)."""
+        for table in self._specs:
+            self._cache.forget(table, shard)
+            read = self._reads.get((table, shard))
+            if read is not None:
+                self._reads[table, part] = read
+        self._sequence[part] = self._sequence[shard]
+        self._last_write[part] = self._last_write[shard]
+
+    def _cut(self, request: Request, parts: list[Segment]) -> list[Request]:
+        """Return a request's parts for the segments that its shard has become, under the same number."""
+        if len(parts) == 1:
+            request.epoch = parts[0].epoch
+            return [request]
+        del self._requests[request.id]
+        pending = self._pending.pop(request.id, None)
+        place = pending.parts.pop(request.id.shard, None) if pending is not None else None
+        found = [self._piece(request, part, pending, place) for part in parts]
+        pieces = [piece for piece in found if piece is not None]
+        for piece in pieces:
+            self._requests[piece.id] = piece
+            if pending is not None:
+                self._pending[piece.id] = pending
+        if pending is not None:
+            pending.missing += len(pieces) - 1
+        if isinstance(request, Push):
+            self.in_flight += sum(map(size, pieces)) - size(request)
+            for waiting, _ in self._flushes:
+                if request.id in waiting:
+                    waiting.remove(request.id)
+                    waiting.update(piece.id for piece in pieces)
+        if isinstance(request, Rejoin):
+            self._rejoining.pop(request.id.shard)
+            self._rejoining.update((piece.id.shard, None) for piece in pieces)
+        return pieces
+
+    def _piece(self, request: Request, part: Segment, pending: Pending | None, place: Any) -> Request | None:
+        """Return a request's part for one segment; a write without keys there still has its number (C2)."""
+        piece = replace(request, id=request.id._replace(shard=part.shard), epoch=part.epoch)
+        if not isinstance(piece, Pull | Push):
+            return piece
+        owned = part.keys(self._specs[piece.table].size)
+        cut = within(piece.keys, owned.start, owned.stop)
+        piece.keys = cut.keys
+        if isinstance(piece, Push):
+            piece.value = piece.value[cut.start : cut.stop]
+            return piece
+        if not count(cut.keys):
+            return None
+        if pending is not None and place is not None:
+            pending.parts[part.shard] = (place[0] + cut.start, place[0] + cut.stop)
+        return piece
+
+    def _resynchronise(self) -> None:
+        """A shard that was restored from a checkpoint does not know this program's last writes."""
+        for shard, segment in self._segments.items():
+            if segment.restored and segment.epoch == self.routes.epoch:
+                writes = [
+                    request for request in self._requests.values()
+                    if request.id.shard == shard and type(request) is not Pull and request.after != UNORDERED
+                ]  # fmt: skip
+                if writes:
+                    writes[0].after = RESYNC
+                else:
+                    self._last_write[shard] = RESYNC
+                for request in self._requests.values():
+                    if type(request) is Pull and request.id.shard == shard:
+                        request.after = min(request.after, writes[0].id.sequence if writes else RESYNC)
+
     def validate(self) -> None:
         """Raise `ProtocolError` unless the state keeps every invariant of the protocol."""
         pushes = [request for request in self._requests.values() if type(request) is Push]
         if self.in_flight != sum(map(size, pushes)):
             raise ProtocolError(f"{self.node}: {self.in_flight} bytes in flight, requests say otherwise")
-        if not self._requests.keys() <= self._pending.keys():
-            raise ProtocolError(f"{self.node}: a request in flight belongs to no operation")
+        alone = {id for id in self._requests if id.table} - self._pending.keys()
+        if alone:
+            raise ProtocolError(f"{self.node}: requests {alone} in flight belong to no operation")
         if any(pending.missing < 1 for pending in self._pending.values()):
             raise ProtocolError(f"{self.node}: a pending operation waits for nothing")
+
+
+def _lies_in(part: Segment, whole: Segment) -> bool:
+    return whole.start <= part.start and part.stop <= whole.stop

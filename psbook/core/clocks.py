@@ -51,10 +51,19 @@ class Clocks:
         """Ranks whose clock is the minimum."""
         return [rank for rank, clock in self._active.items() if clock == self.min]
 
-    def advance(self, rank: int, clock: int) -> bool:
-        """Count clock number `clock` of a worker; return whether ``min`` rose."""
+    def add(self, rank: int) -> int:
+        """Let a worker join: at ``min``, or where it was if that is later; return its clock (A7)."""
+        everyone = self.min if self._active else max(self.reached.values(), default=0)
+        clock = max(int(everyone), self.reached.get(rank, 0))
+        self._active[rank] = self.reached[rank] = clock
+        self._count[clock] = self._count.get(clock, 0) + 1
+        self.min = min(self.min, clock)
+        return clock
+
+    def advance(self, rank: int, clock: int, jump: bool = False) -> bool:
+        """Count clock number `clock` of a worker, or let it `jump` there; return whether ``min`` rose."""
         before = self._active[rank]
-        if clock != before + 1:
+        if clock != before + 1 and not (jump and clock > before):
             raise ProtocolError(f"rank {rank} went from clock {before} to {clock}; required: steps of one")
         self._active[rank] = self.reached[rank] = clock
         self._count[before] -= 1

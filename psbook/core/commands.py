@@ -31,9 +31,10 @@ class DoPush:
 
 @dataclass(slots=True, eq=False)
 class DoClock:
-    """End an iteration."""
+    """End an iteration; `state` is what the program would start again from."""
 
     ticket: int
+    state: Any = None
 
 
 @dataclass(slots=True, eq=False)
@@ -75,4 +76,11 @@ class DoFinish:
     ticket: int
 
 
-Command: TypeAlias = DoPull | DoPush | DoClock | DoFlush | DoBarrier | DoCall | DoChangeModel | DoFinish
+@dataclass(slots=True, eq=False)
+class DoResend:
+    """Send again what has had no reply for long."""
+
+
+Command: TypeAlias = (
+    DoResend | DoPull | DoPush | DoClock | DoFlush | DoBarrier | DoCall | DoChangeModel | DoFinish
+)

@@ -130,7 +130,83 @@ class Slice(NamedTuple):
     stop: int
 
 
-class RangePartition:
+def same(one: Keys, other: Keys) -> bool:
+    """Whether two requests name the same keys.
+
+    >>> same(KeyRange(0, 2), KeyRange(0, 2)), same(KeyRange(0, 2), np.array([0, 1]))
+    (True, False)
+    """
+    if one is other:
+        return True
+    if isinstance(one, KeyRange) or isinstance(other, KeyRange):
+        return type(one) is type(other) and one == other
+    return np.array_equal(one, other)
+
+
+def within(keys: Keys, start: int, stop: int) -> Slice:
+    """Return the part of a request between two keys, and where it lies in the request.
+
+    >>> within(np.array([1, 4, 7]), 2, 8)
+    Slice(shard=-1, keys=array([4, 7]), start=1, stop=3)
+    """
+    if isinstance(keys, KeyRange):
+        low = min(max(keys.start, start), keys.stop)
+        high = max(min(keys.stop, stop), low)
+        return Slice(-1, KeyRange(low, high), low - keys.start, high - keys.start)
+    low, high = np.searchsorted(keys, (start, stop)).tolist()
+    return Slice(-1, keys[low:high], low, high)
+
+
+class Partition:
+    """Cut ``[0, size)`` into contiguous ranges, in order, one a shard; a range may be empty.
+
+    Parameters
+    ----------
+    size
+        Number of keys.
+    ranges
+        Shard and range of each, without gap or overlap.
+
+    Examples
+    --------
+    >>> partition = Partition(10, [(0, KeyRange(0, 3)), (7, KeyRange(3, 10))])
+    >>> [(s.shard, s.keys.tolist()) for s in partition.split(np.array([1, 4, 5]))]
+    [(0, [1]), (7, [4, 5])]
+    """
+
+    __slots__ = ("_ranges", "_whole", "borders", "size")
+
+    def __init__(self, size: int, ranges: Sequence[tuple[int, KeyRange]]) -> None:
+        self.size = size
+        self._ranges = dict(ranges)
+        self.borders = np.array([0, *(keys.stop for _, keys in ranges)], dtype=np.int64)
+        self._whole = self._split_range(KeyRange(0, size))
+
+    def range(self, shard: int) -> KeyRange:
+        """Return the keys of one shard."""
+        return self._ranges[shard]
+
+    def split(self, keys: Keys) -> Sequence[Slice]:
+        """Return the non-empty slices of a request, in order of their keys."""
+        if isinstance(keys, KeyRange):
+            return self._whole if keys == (0, self.size) else self._split_range(keys)
+        cuts = np.searchsorted(keys, self.borders).tolist()
+        return [
+            Slice(shard, keys[start:stop], start, stop)
+            for shard, (start, stop) in zip(self._ranges, itertools.pairwise(cuts), strict=True)
+            if start < stop
+        ]
+
+    def _split_range(self, keys: KeyRange) -> list[Slice]:
+        slices = []
+        for shard, owned in self._ranges.items():
+            start, stop = max(keys.start, owned.start), min(keys.stop, owned.stop)
+            if start < stop:
+                slices.append(Slice(shard, KeyRange(start, stop), start - keys.start, stop - keys.start))
+        return slices
+
+
+class RangePartition(Partition):
     """Cut ``[0, size)`` into nearly equal contiguous ranges, one a shard.
 
     Parameters
@@ -150,40 +226,12 @@ class RangePartition:
     >>> partition = RangePartition(10, 3)
     >>> [tuple(partition.range(s)) for s in range(3)]
     [(0, 3), (3, 6), (6, 10)]
-    >>> [(s.shard, s.keys.tolist()) for s in partition.split(np.array([1, 4, 5]))]
-    [(0, [1]), (1, [4, 5])]
     """
 
-    __slots__ = ("_ranges", "_whole", "borders", "shards", "size")
+    __slots__ = ()
 
     def __init__(self, size: int, shards: int) -> None:
         if not 1 <= shards <= size:
             raise InvalidJob(f"{shards} servers for {size} keys; required: 1 <= servers <= keys.")
-        self.size = size
-        self.shards = shards
-        self.borders = np.array([shard * size // shards for shard in range(shards + 1)], dtype=np.int64)
-        self._ranges = [KeyRange(a, b) for a, b in itertools.pairwise(self.borders.tolist())]
-        self._whole = self._split_range(KeyRange(0, size))
-
-    def range(self, shard: int) -> KeyRange:
-        """Return the keys of one shard."""
-        return self._ranges[shard]
-
-    def split(self, keys: Keys) -> Sequence[Slice]:
-        """Return the non-empty slices of a request, by shard."""
-        if isinstance(keys, KeyRange):
-            return self._whole if keys == (0, self.size) else self._split_range(keys)
-        cuts = np.searchsorted(keys, self.borders).tolist()
-        return [
-            Slice(shard, keys[start:stop], start, stop)
-            for shard, (start, stop) in enumerate(itertools.pairwise(cuts))
-            if start < stop
-        ]
-
-    def _split_range(self, keys: KeyRange) -> list[Slice]:
-        slices = []
-        for shard, owned in enumerate(self._ranges):
-            start, stop = max(keys.start, owned.start), min(keys.stop, owned.stop)
-            if start < stop:
-                slices.append(Slice(shard, KeyRange(start, stop), start - keys.start, stop - keys.start))
-        return slices
+        borders = [shard * size // shards for shard in range(shards + 1)]
+        super().__init__(size, [(s, KeyRange(a, b)) for s, (a, b) in enumerate(itertools.pairwise(borders))])

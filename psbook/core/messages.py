@@ -12,17 +12,40 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from psbook.core.consistency import Consistency
+from psbook.core.controls import (
+    Arrive,
+    Beat,
+    ChangeModel,
+    Failed,
+    Finished,
+    Forward,
+    Freeze,
+    Frozen,
+    Hello,
+    Install,
+    Installed,
+    Lease,
+    Lend,
+    ModelChanged,
+    ModelSet,
+    Release,
+    Remove,
+    Reroute,
+    SetModel,
+    Stable,
+    Start,
+)
 from psbook.core.keys import Keys, key_bytes
 
 HEADER_BYTES = 48
 """Bytes of a message without keys and values: id (5 words) and one word of kind and flags."""
 
-CONTROLLER = "controller"
-
 
 class MessageId(NamedTuple):
-    """Identity of a worker's message to a shard: unique, and FIFO by ``sequence`` per (worker, shard).
+    """Identity of a worker's message to a shard: unique, and increasing by ``sequence`` per (worker, shard).
+
+    Every request also says in `after` which write of the sender to the shard came before it, so that writes
+    are taken in order and each once, whatever the network does.
 
     >>> str(MessageId(3, 0, "w", 1, 17))
     'r3.0/w/s1#17'
@@ -46,6 +69,8 @@ class Pull:
     table: str
     keys: Keys
     clock: int
+    after: int = 0
+    epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
 
@@ -85,16 +110,26 @@ class Push:
     scale: float = 1.0
     read_version: int = -1
     read: MessageId | None = None
+    after: int = 0
+    epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
 
 
 @dataclass(slots=True, eq=False)
 class Clock:
-    """All of the worker's pushes of the clocks below `clock` lie before this message."""
+    """All of the worker's pushes of the clocks below `clock` lie before this message.
+
+    `state` is what the program declared as its own state at this clock; one shard keeps it (E7b). `jump`:
+    the worker has just joined, and its clock may rise by more than one.
+    """
 
     id: MessageId
     clock: int
+    state: Any = None
+    jump: bool = False
+    after: int = 0
+    epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
 
@@ -104,6 +139,19 @@ class Finish:
     """The worker will send nothing more; it leaves ``min``."""
 
     id: MessageId
+    after: int = 0
+    epoch: int = 0
+    sent: float = math.nan
+    received: float = math.nan
+
+
+@dataclass(slots=True, eq=False)
+class Rejoin:
+    """The first message of a worker that starts again, or joins: what came before of it counts no more."""
+
+    id: MessageId
+    after: int = 0
+    epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
 
@@ -116,6 +164,8 @@ class Call:
     table: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
+    after: int = 0
+    epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
 
@@ -133,6 +183,22 @@ class CallReply:
 
 
 @dataclass(slots=True, eq=False)
+class Rejoined:
+    """Where the shard takes a worker that starts again to be: its clock, and its states by their clocks.
+
+    `joined`: it was not among the workers, and joins at the shard's ``min``.
+    """
+
+    id: MessageId
+    received: float
+    clock: int
+    states: tuple[tuple[int, Any], ...] = ()
+    joined: bool = False
+    parked: float = 0.0
+    sent: float = math.nan
+
+
+@dataclass(slots=True, eq=False)
 class Ack:
     """A push, clock or finish has taken effect on the shard."""
 
@@ -143,85 +209,11 @@ class Ack:
 
 
 @dataclass(slots=True, eq=False)
-class Hello:
-    """A node is ready."""
+class Reject:
+    """The server does not take this request: by its map, of `epoch`, it is not for it (B4)."""
 
-    node: str
-
-
-@dataclass(slots=True, eq=False)
-class Start:
-    """All nodes are ready: clock 0 begins."""
-
-
-@dataclass(slots=True, eq=False)
-class Arrive:
-    """A program waits at barrier `number` of its role."""
-
-    rank: int
-    number: int
-
-
-@dataclass(slots=True, eq=False)
-class Release:
-    """Everybody is at barrier `number`."""
-
-    number: int
-
-
-@dataclass(slots=True, eq=False)
-class Finished:
-    """A program has ended, and the shards know."""
-
-    rank: int
-
-
-@dataclass(slots=True, eq=False)
-class Failed:
-    """A node was lost or raised."""
-
-    node: str
-    detail: str
-
-
-@dataclass(slots=True, eq=False)
-class Remove:
-    """A worker was declared dead; it leaves ``min`` and is not heard any more."""
-
-    rank: int
-
-
-@dataclass(slots=True, eq=False)
-class ChangeModel:
-    """A program asks for another parameter of the consistency model."""
-
-    rank: int
-    model: Consistency
-
-
-@dataclass(slots=True, eq=False)
-class SetModel:
-    """The model of the run is `model` from now on."""
-
-    model: Consistency
-    number: int
-
-
-@dataclass(slots=True, eq=False)
-class ModelSet:
-    """A shard has taken over model number `number`."""
-
-    shard: int
-    number: int
-
-
-@dataclass(slots=True, eq=False)
-class ModelChanged:
-    """Every shard works by model number `number`, which program `rank` asked for."""
-
-    rank: int
-    model: Consistency
-    number: int
+    id: MessageId
+    epoch: int
 
 
 @dataclass(slots=True, eq=False)
@@ -237,11 +229,24 @@ class Parcel:
     received: float = math.nan
 
 
-Request: TypeAlias = Pull | Push | Clock | Finish | Call
-Reply: TypeAlias = PullReply | CallReply | Ack
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Entries of a log that go together; `value` holds the sum of each round that ends in it (E3)."""
+
+    entries: tuple[Any, ...]
+    value: list[Any] = field(default_factory=list)
+
+
+Write: TypeAlias = Push | Clock | Finish | Call | Rejoin
+Request: TypeAlias = Pull | Write
+Reply: TypeAlias = PullReply | CallReply | Ack | Rejoined
+Control: TypeAlias = Remove | SetModel
+"""What the controller writes into the log of a shard."""
+
 Message: TypeAlias = (
-    Request | Reply | Hello | Start | Arrive | Release | Finished | Failed | Remove
-    | ChangeModel | SetModel | ModelSet | ModelChanged | Parcel
+    Request | Reply | Reject | Batch | Hello | Start | Arrive | Release | Finished | Failed | Control
+    | ChangeModel | ModelSet | ModelChanged | Parcel | Forward | Stable | Lend | Install
+    | Installed | Freeze | Frozen | Reroute | Beat | Lease
 )  # fmt: skip
 
 
@@ -271,52 +276,13 @@ def size(message: Message) -> int:
     >>> size(Clock(MessageId(0, 0, "", 0, 1), 1))
     48
     """
+    if type(message) is Forward:
+        return size(message.entry)
+    if type(message) is Batch:
+        return sum(map(size, message.entries)) + value_bytes(message.value)
     total = HEADER_BYTES
     keys = getattr(message, "keys", None)
     if keys is not None:
         total += key_bytes(keys)
     value = getattr(message, "value", None)
     return total if value is None else total + value_bytes(value)
-
-
-@dataclass(frozen=True, slots=True)
-class TableSpec:
-    """What the protocol must know of a table.
-
-    Attributes
-    ----------
-    size : int
-        Number of keys.
-    mean : bool
-        The workers' updates are averaged, not summed (H1).
-    additive : bool
-        A worker may re-apply its own updates to a cached value (A2).
-    cache : bool
-        A worker keeps what it has read and uses it as long as the model allows (A6).
-    """
-
-    name: str
-    size: int
-    mean: bool = False
-    additive: bool = True
-    cache: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Who takes part: node of each rank, role of each rank, ranks whose clocks count, number of shards."""
-
-    programs: tuple[str, ...]
-    roles: tuple[str, ...]
-    clocked: frozenset[int]
-    shards: int
-    tables: tuple[TableSpec, ...] = field(default=())
-
-    def server(self, shard: int) -> str:
-        """Node that serves a shard."""
-        return f"server-{shard}"
-
-    @property
-    def servers(self) -> list[str]:
-        """All server nodes."""
-        return [self.server(shard) for shard in range(self.shards)]

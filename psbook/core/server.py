@@ -1,266 +1,181 @@
-"""A shard: one key range of every table, its clocks, versions and parked requests.
-
-The shard decides what is applied in which order and when a request is answered. The values themselves
-lie with the driver, which carries the actions out one by one.
-"""
+"""A server: the replicas of shards that a node holds, its map, its lease to serve (semantics.md E4-E6)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Iterable
 
-from psbook.core.actions import Action, Answer, Apply, Invoke, Parked, Send, Snapshot, Unparked
-from psbook.core.clocks import Clocks
+from psbook.core.actions import Action, Discard, Divide, Send, TakeIn
 from psbook.core.consistency import Consistency
-from psbook.core.messages import (
+from psbook.core.controls import (
     CONTROLLER,
-    Ack,
-    Call,
-    CallReply,
-    Clock,
-    Finish,
-    Layout,
-    Message,
-    ModelSet,
-    Pull,
-    PullReply,
-    Push,
+    Beat,
+    Forward,
+    Freeze,
+    Hello,
+    Install,
+    Installed,
+    Lease,
+    Lend,
     Remove,
-    Request,
+    Reroute,
     SetModel,
+    Stable,
 )
-from psbook.core.window import Window
-from psbook.errors import ModelError, ProtocolError
-
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A parked pull or clock, and since when."""
-
-    message: Pull | Clock
-    since: float
+from psbook.core.layout import Layout
+from psbook.core.messages import Message, Pull, Reject, Request
+from psbook.core.replica import Replica
+from psbook.core.routes import Routes, Segment
+from psbook.core.shard import Shard
+from psbook.errors import ProtocolError
 
 
 class Server:
-    """State machine of one shard.
+    """State machine of one server node.
 
     Parameters
     ----------
-    shard
-        Index of the shard.
+    node
+        Its name.
     layout
         Who takes part.
     model
         Consistency model.
     every
-        Keep a snapshot each time this many worker iterations have been counted; 0: never.
+        Worker iterations between two snapshots of each shard; 0: none.
+    incarnation
+        How often the node has been started before; one that was holds nothing at first.
 
     Notes
     -----
-    State grows with workers + tables + parked and buffered requests, O(1) each; handling a message costs
-    O(1), plus O(parked) when a clock may release somebody.
+    It serves as long as its lease lasts, counted from when it *sent* the beat that the controller has
+    answered: the controller, which heard it later, gives the node up later (E6).
     """
 
-    def __init__(self, shard: int, layout: Layout, model: Consistency, every: int = 0) -> None:
-        self.shard = shard
+    def __init__(
+        self, node: str, layout: Layout, model: Consistency, every: int = 0, incarnation: int = 0
+    ) -> None:
+        self.node = node
         self.layout = layout
         self.model = model
-        self._model_number = 0
         self.every = every
-        self.clocks = Clocks(sorted(layout.clocked))
-        self.versions = {table.name: 0 for table in layout.tables}
-        self.parked: list[Waiting] = []
-        self.rounds: dict[int, list[Push]] = {}
-        """Buffered pushes by the clock they belong to."""
+        self.incarnation = incarnation
+        self.routes = layout.routes
+        self.lease_until = math.inf if math.isinf(layout.safety.lease) else 0.0
+        self.replicas: dict[int, Replica] = {}
         self.explains = True
-        """Whether a parked request says why it waits, which costs O(workers)."""
-        self.counted = 0
-        """Worker iterations counted so far."""
-        self._means = {table.name: table.mean for table in layout.tables}
-        self._windows = [Window() for _ in layout.programs]
-        self._handled = [0] * len(layout.programs)
-        self._removed: set[int] = set()
-        self._handlers: dict[type, Callable[[Any, float], list[Action]]] = {
-            Pull: self._pull,
-            Push: self._push,
-            Clock: self._clock,
-            Finish: self._finish,
-            Call: self._call,
-        }
+        if not incarnation:
+            for segment in layout.routes.of(node):
+                shard = Shard(segment, layout, model, every)
+                self.replicas[segment.shard] = Replica(shard, node, segment)
 
-    def handle(self, event: Message, now: float) -> list[Action]:
+    def hello(self, now: float) -> list[Action]:
+        """Say that the node is there, and which roles it has."""
+        self.lease_until = max(self.lease_until, now + self.layout.safety.lease)
+        roles: list[Action] = [replica.serves() for replica in self.replicas.values()]
+        return [*roles, Send(CONTROLLER, Hello(self.node))]
+
+    def handle(self, source: str, event: Message, now: float) -> list[Action]:
         """Take in a message; return what is to be done, in order."""
-        handler = self._handlers.get(type(event))
-        if handler is None:
-            return self._control(event, now)
-        request: Request = event  # type: ignore[assignment]  # exactly the types that have a handler
-        rank = request.id.rank
-        if rank in self._removed:
+        id = getattr(event, "id", None)
+        if id is not None:
+            return self._request(event, now)  # type: ignore[arg-type]  # of a server's messages, requests have one
+        if isinstance(event, Forward):
+            replica = self.replicas.get(event.shard)
+            return replica.forwarded(source, event, now) if replica and now < self.lease_until else []
+        if isinstance(event, Stable):
+            replica = self.replicas.get(event.shard)
+            return replica.stabilized(source, event) if replica else []
+        if isinstance(event, Lease):
+            self.lease_until = max(self.lease_until, event.sent + self.layout.safety.lease)
             return []
-        window = self._windows[rank]
-        if request.id.sequence == window.expected:
-            ready = window.accept(request)
-            if len(ready) == 1:
-                self._handled[rank] = request.id.sequence
-                return handler(request, now)
-            return [action for each in ready for action in self._in_turn(each, now)]
-        if window.is_duplicate(request):
-            return self._repeat(request)
-        window.accept(request)
-        return []
+        if isinstance(event, Reroute):
+            return self._adopt(event.routes)
+        if isinstance(event, Install):
+            return self._install(event)
+        return self._order(event, now)
 
-    def _in_turn(self, request: Request, now: float) -> list[Action]:
-        self._handled[request.id.rank] = request.id.sequence
-        return self._handlers[type(request)](request, now)
-
-    def _control(self, event: Message, now: float) -> list[Action]:
-        if isinstance(event, Remove):
-            self._removed.add(event.rank)
-            return self._leave(event.rank, now)
-        if isinstance(event, SetModel):
-            done = Send(CONTROLLER, ModelSet(self.shard, event.number))
-            if event.number < self._model_number:
-                return [done]
-            self.model, self._model_number = event.model, event.number
-            return [*self._release(now), done]
-        raise ProtocolError(
-            f"{self.layout.server(self.shard)} got {type(event).__name__}, which is not for it"
-        )
-
-    def _repeat(self, request: Request) -> list[Action]:
-        """Acknowledge a duplicate again, and do nothing else."""
-        if isinstance(request, Push | Finish):
-            return [self._ack(request)]
-        return []
-
-    def _pull(self, pull: Pull, now: float) -> list[Action]:
-        if self._may(pull):
-            return [self._answer(pull, 0.0)]
-        return self._park(pull, now)
-
-    def _push(self, push: Push, now: float) -> list[Action]:
-        if self.model.buffered and push.id.rank in self.layout.clocked:
-            self.rounds.setdefault(push.clock, []).append(push)
-            return [self._ack(push)]
-        return [self._apply(push.table, [push], push.scale), self._ack(push)]
-
-    def _clock(self, clock: Clock, now: float) -> list[Action]:
-        rose = self.clocks.advance(clock.id.rank, clock.clock)
-        self.counted += 1
-        actions = self._close_rounds() if rose and self.rounds else []
-        if self.every and self.counted % self.every == 0:
-            actions.append(Snapshot(self.counted, self.updates))
-        if self.parked and (rose or not self.model.min_only):
-            actions += self._release(now)
-        if self.model.gates_clock:
-            actions += [self._ack(clock)] if self._may(clock) else self._park(clock, now)
+    def _request(self, request: Request, now: float) -> list[Action]:
+        if now >= self.lease_until:
+            return []
+        replica = self.replicas.get(request.id.shard)
+        actions = None
+        if replica is not None:
+            actions = replica.read(request, now) if isinstance(request, Pull) else replica.write(request, now)
+        if actions is None:
+            return [Send(self.layout.node(request.id.rank), Reject(request.id, self.routes.epoch))]
         return actions
 
-    def _finish(self, finish: Finish, now: float) -> list[Action]:
-        return [*self._leave(finish.id.rank, now), self._ack(finish)]
+    def _order(self, event: Message, now: float) -> list[Action]:
+        """Do what the controller says about one shard."""
+        if not isinstance(event, Remove | SetModel | Freeze | Lend):
+            raise ProtocolError(f"{self.node} got {type(event).__name__}, which is not for it")
+        replica = self.replicas.get(event.shard)
+        if replica is None:
+            return []
+        if isinstance(event, Freeze):
+            return replica.freeze(event.role, event.epoch)
+        if isinstance(event, Lend):
+            return replica.lend(event.to) if event.epoch == replica.epoch else []
+        return replica.control(event, now)
 
-    def _call(self, call: Call, now: float) -> list[Action]:
-        reply = CallReply(call.id, call.table, call.received)
-        return [Invoke(self.layout.programs[call.id.rank], call, reply)]
+    def beat(self, now: float) -> list[Action]:
+        """Say that the node lives; send again what may have been lost."""
+        actions: list[Action] = [Send(CONTROLLER, Beat(self.node, self.incarnation, now, self.routes.epoch))]
+        if now < self.lease_until:
+            for replica in self.replicas.values():
+                actions += replica.resend()
+        return actions
 
-    def _leave(self, rank: int, now: float) -> list[Action]:
-        self.parked = [waiting for waiting in self.parked if waiting.message.id.rank != rank]
-        rose = self.clocks.remove(rank)
-        actions = self._close_rounds() if rose else []
-        return actions + self._release(now)
+    def _install(self, install: Install) -> list[Action]:
+        """Hold a copy; it becomes a replica when the map says so."""
+        segment = install.segment
+        mine = self.replicas.get(segment.shard)
+        known = self.routes.find(segment.shard)
+        done = Installed(segment.shard, self.node, segment.epoch)
+        if known is not None and known.epoch > segment.epoch:
+            return []
+        if mine is not None and (self.node in mine.segment.chain or mine.position >= install.position):
+            return [Send(CONTROLLER, done)] if mine.epoch == segment.epoch else []
+        install.state.explains = self.explains
+        self.replicas[segment.shard] = Replica(install.state, self.node, segment, install.position)
+        return [TakeIn(install, CONTROLLER, done)]
 
-    def _may(self, message: Pull | Clock) -> bool:
-        rank = message.id.rank
-        if rank not in self.clocks:
-            return True
-        ask = self.model.may_read if type(message) is Pull else self.model.may_clock
-        try:
-            return ask(rank, message.clock, self.clocks)
-        except Exception as error:  # a model is the user's code
-            raise ModelError(
-                f"{type(self.model).__name__}.{ask.__name__} raised {type(error).__name__}: {error}; "
-                "required: a bool, from (rank, clock, clocks)."
-            ) from error
-
-    def _park(self, message: Pull | Clock, now: float) -> list[Action]:
-        self.parked.append(Waiting(message, now))
-        why = self.why(message) if self.explains else ""
-        return [Parked(self.layout.programs[message.id.rank], message, why)]
-
-    def _release(self, now: float) -> list[Action]:
+    def _adopt(self, routes: Routes) -> list[Action]:
+        """Go over to a newer map: cut shards along its borders, take up roles, drop what is others'."""
+        if routes.epoch <= self.routes.epoch:
+            return []
+        self.routes = routes
         actions: list[Action] = []
-        still = []
-        for waiting in self.parked:
-            message = waiting.message
-            if not self._may(message):
-                still.append(waiting)
-                continue
-            seconds = now - waiting.since
-            actions.append(Unparked(self.layout.programs[message.id.rank], message, seconds))
-            pull = type(message) is Pull
-            actions.append(self._answer(message, seconds) if pull else self._ack(message, seconds))  # type: ignore[arg-type]
-        self.parked = still
+        mine = routes.of(self.node)
+        for replica in list(self.replicas.values()):
+            actions += self._divide(replica, mine)
+        kept = {segment.shard for segment in mine}
+        for number, replica in list(self.replicas.items()):
+            segment = routes.find(number)
+            is_guest = segment is not None and segment.epoch == replica.epoch
+            if number not in kept and not is_guest:
+                self.replicas.pop(number)
+                actions.append(Discard(number))
+        for segment in mine:
+            if segment.shard in self.replicas:
+                actions += self.replicas[segment.shard].adopt(segment)
         return actions
 
-    def _close_rounds(self) -> list[Action]:
-        """Apply every round that all workers have ended, summed in order of worker id (A4, A9)."""
-        actions: list[Action] = []
-        for clock in sorted(self.rounds):
-            if clock >= self.clocks.min:
-                break
-            pushes = sorted(self.rounds.pop(clock), key=lambda push: push.id)
-            took_part = {rank for rank, reached in self.clocks.reached.items() if reached > clock}
-            took_part.update(push.id.rank for push in pushes)
-            for table in self.versions:
-                batch = [push for push in pushes if push.table == table]
-                if batch:
-                    scale = 1.0 / len(took_part) if self._means[table] else 1.0
-                    actions.append(self._apply(table, batch, scale))
-        return actions
-
-    def _apply(self, table: str, pushes: list[Push], scale: float) -> Apply:
-        version = self.versions[table] + 1
-        self.versions[table] = version
-        return Apply(table, pushes, scale, version)
-
-    def _answer(self, pull: Pull, parked: float) -> Answer:
-        version = self.versions[pull.table]
-        reply = PullReply(pull.id, pull.table, pull.keys, self.clocks.min, version, pull.received, parked)
-        reply.upto = self._handled[pull.id.rank]
-        return Answer(self.layout.programs[pull.id.rank], reply)
-
-    def _ack(self, message: Push | Clock | Finish, parked: float = 0.0) -> Send:
-        return Send(self.layout.programs[message.id.rank], Ack(message.id, message.received, parked))
-
-    def why(self, message: Pull | Clock) -> str:
-        """Say what a parked request waits for."""
-        name = self.layout.programs
-        slowest = [rank for rank in self.clocks.slowest() if rank != message.id.rank]
-        behind = ", ".join(name[rank] for rank in slowest[:3]) + (" …" if len(slowest) > 3 else "")
-        what = "reads" if isinstance(message, Pull) else "ends its iteration"
-        return (
-            f"{name[message.id.rank]} {what} at clock {message.clock}; {self.model.label} makes it wait: "
-            f"{behind} at clock {self.clocks.min}"
-        )
-
-    @property
-    def updates(self) -> int:
-        """Updates applied so far, over all tables; a round of BSP is one."""
-        return sum(self.versions.values())
+    def _divide(self, replica: Replica, mine: Iterable[Segment]) -> list[Action]:
+        """Cut a replica into the segments of the new map that lie in it (C1)."""
+        old = replica.shard
+        parts = [part for part in mine if old.start <= part.start and part.stop <= old.stop]
+        if all(part.stop - part.start == old.stop - old.start for part in parts):
+            return []
+        del self.replicas[replica.number]
+        for part in parts:
+            if part.shard != replica.number and part.shard in self.replicas:
+                raise ProtocolError(f"{self.node} holds shard {part.shard} already")
+            self.replicas[part.shard] = replica.part(part)
+        return [Divide(replica.number, parts)]
 
     def validate(self) -> None:
         """Raise `ProtocolError` unless the state keeps every invariant of the protocol."""
-        self.clocks.validate()
-        for waiting in self.parked:
-            if self._may(waiting.message):
-                raise ProtocolError(f"{waiting.message.id} is parked, but may be answered")
-            if waiting.message.id.rank in self._removed:
-                raise ProtocolError(f"{waiting.message.id} is parked, but its worker was removed")
-        for clock, pushes in self.rounds.items():
-            if clock < self.clocks.min:
-                raise ProtocolError(f"round {clock} is open, but every worker has ended it")
-            if len({push.id for push in pushes}) != len(pushes):
-                raise ProtocolError(f"round {clock} holds a push twice")
-        if self.counted != sum(self.clocks.reached.values()):
-            raise ProtocolError(f"{self.counted} iterations counted, clocks say {self.clocks.reached}")
+        for replica in self.replicas.values():
+            replica.validate()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from psbook.core.actions import Action, Complete, Deliver, Part, Send
 from psbook.core.client import Client
-from psbook.core.commands import Command, DoClock, DoFinish
+from psbook.core.commands import Command, DoClock, DoFinish, DoResend
 from psbook.core.messages import Message, Parcel, size
 from psbook.errors import ForeignAwaitable, NotAwaited, ProgramError, ProtocolError, PsbookError
 from psbook.hosts.booking import Booking
@@ -63,6 +64,10 @@ class ProgramHost:
         self.finished = False
         self.steps = 0
         """How often the coroutine was resumed: while it stands still, the program makes no progress."""
+        self.saved: Any = None
+        """What the program declared as its state before it was lost; ``None`` at its first start."""
+        self.adopted: deque[Any] = deque()
+        """Batches that a lost worker has left."""
         self._program = program
         self._make_worker = make_worker
         self._prepare = prepare
@@ -121,12 +126,20 @@ class ProgramHost:
         self._note(operation)
         self._perform(self.client.handle(make(self._ticket), self.driver.now()))
 
-    def end_iteration(self, operation: Operation[Any]) -> None:
+    def beat(self) -> None:
+        """Say that the program lives."""
+        self._perform(self.client.beat(self.driver.now()))
+
+    def resend(self) -> None:
+        """Send again what has had no reply."""
+        self._perform(self.client.handle(DoResend(), self.driver.now()))
+
+    def end_iteration(self, operation: Operation[Any], state: Any = None) -> None:
         """``clock()``: check what was forgotten, then tell the shards."""
         self._check_awaited()
         now = self.driver.now()
         self.booking.book("compute", now, self.clock, "program")
-        self.submit(DoClock, operation)
+        self.submit(lambda ticket: DoClock(ticket, state), operation)
         self.recorder.add(now, self.node, "clock", clock=self.clock)
 
     def compute(self, function: Callable[[], Any], operation: Operation[Any]) -> None:
@@ -162,7 +175,9 @@ class ProgramHost:
     # The coroutine
 
     def _begin(self) -> None:
-        self.booking.book("idle", self.driver.now(), 0, "starting")
+        self.booking.book(
+            "idle", self.driver.now(), self.clock, "recovering" if self.client.incarnation else "starting"
+        )
         try:
             coroutine = self._program(self._make_worker(self))
         except Exception as error:  # noqa: BLE001  # whatever a program raises reaches the caller of the run
@@ -281,6 +296,7 @@ class ProgramHost:
             elif kind is Complete:
                 self._completed(action)  # type: ignore[arg-type]
             elif kind is Deliver:
+                self.saved = action.state  # type: ignore[union-attr]
                 self._begin()
             else:
                 raise ProtocolError(f"{self.node} was asked for {kind.__name__}")

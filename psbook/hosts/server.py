@@ -1,34 +1,56 @@
-"""Drives one shard: its state machine and the values of its tables."""
+"""Drives one server: its state machine, and the values of the shards it holds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from psbook.core.actions import Action, Answer, Apply, Invoke, Parked, Send, Snapshot, Unparked
-from psbook.core.keys import Keys, span
-from psbook.core.messages import CONTROLLER, Hello, Message, Push, size
+from psbook.core.actions import (
+    Action,
+    Answer,
+    Apply,
+    Committed,
+    CopyOut,
+    Discard,
+    Divide,
+    Invoke,
+    Parked,
+    Send,
+    Serves,
+    Snapshot,
+    Sum,
+    TakeIn,
+    Unparked,
+)
+from psbook.core.keys import span
+from psbook.core.messages import Message, MessageId, Push, size
+from psbook.core.routes import Segment
 from psbook.core.server import Server
 from psbook.errors import ProtocolError, UpdateError
+from psbook.evaluation import Piece
 from psbook.hosts.driver import Driver
 from psbook.hosts.program import message_text
 from psbook.storage import Storage
+from psbook.storage.combine import combined
 from psbook.trace import Recorder
 
-SnapshotTaker = Callable[[int, int, float, dict[str, tuple[Keys, Any]], int], object]
-"""Called with shard, worker iterations, time, {table: (keys, values)} and the shard's updates so far."""
+SnapshotTaker = Callable[[Piece], object]
+
+Storages = dict[str, Storage]
+"""Values of one shard, by table."""
 
 
 class ServerHost:
-    """One shard between its state machine and its values.
+    """One server between its state machine and its values.
 
     Parameters
     ----------
     server
-        The shard's state machine.
-    storages
-        Values of each table.
+        The server's state machine.
+    make_storages
+        Makes the values of a segment, as they are at the start.
     driver
         The backend.
     recorder
@@ -36,28 +58,36 @@ class ServerHost:
     take_snapshot
         Gets the values for the evaluation; they are never changed afterwards.
     execute
-        Runs what touches values, in the order given: at once, or on a thread of the shard's own.
+        Runs what touches values, in the order given: at once, or on a thread of the server's own.
     """
 
     def __init__(
         self,
         server: Server,
-        storages: Mapping[str, Storage],
+        make_storages: Callable[[Segment], Storages],
         driver: Driver,
         recorder: Recorder,
         take_snapshot: SnapshotTaker,
         execute: Callable[..., object] | None = None,
     ) -> None:
         self.server = server
-        self.storages = storages
-        self.node = server.layout.server(server.shard)
+        self.node = server.node
         self.driver = driver
         self.recorder = recorder
         self.failed = False
+        self.shards: dict[int, Storages] = {
+            number: make_storages(replica.segment) for number, replica in server.replicas.items()
+        }
+        self._make_storages = make_storages
         self._take_snapshot = take_snapshot
         self._execute = execute
         self._full = recorder.wants("send")
+        self._results: dict[tuple[int, int], tuple[MessageId, Any]] = {}
+        """What each program's last call returned on each shard, in case the reply is lost."""
+        self._held: dict[int, deque[tuple[int, str, Message]]] = {}
         server.explains = self._full
+        for replica in server.replicas.values():
+            replica.shard.explains = self._full
         self._perform: dict[type, Callable[[Any], None]] = {
             Apply: self._apply,
             Answer: self._answer,
@@ -66,24 +96,42 @@ class ServerHost:
             Snapshot: self.keep,
             Parked: self._waiting_row,
             Unparked: self._waiting_row,
+            Committed: self._committed,
+            Sum: self._sum,
+            Divide: self._divide,
+            CopyOut: self._copy_out,
+            TakeIn: self._take_in,
+            Discard: self._discard,
+            Serves: self._serves_row,
         }
 
     def start(self) -> None:
         """Say hello to the controller; keep the initial values for the evaluation."""
         self.keep_initial()
-        self._transmit(CONTROLLER, Hello(self.node))
+        self._do_all(self.server.hello(self.driver.now()))
 
     def keep_initial(self) -> None:
         """Hand the initial values over, for the evaluation at time 0."""
         if self.server.every:
-            self.keep(Snapshot(0, 0))
+            for number, replica in self.server.replicas.items():
+                if replica.answers:
+                    self.keep(Snapshot(0, 0, number))
 
-    def values(self) -> tuple[dict[str, tuple[Keys, Any]], int]:
-        """Return the values of each table, and the worker iterations counted."""
-        return {name: storage.snapshot() for name, storage in self.storages.items()}, self.server.counted
+    def pieces(self) -> list[Piece]:
+        """Return the values of each shard that this server answers for, as they are."""
+        return [
+            self._piece(number, replica.shard.counted, replica.shard.updates)
+            for number, replica in self.server.replicas.items()
+            if replica.answers
+        ]
+
+    def _piece(self, number: int, iterations: int, updates: int) -> Piece:
+        segment = self.server.replicas[number].segment
+        values = {name: storage.snapshot() for name, storage in self.shards[number].items()}
+        return Piece(segment.start, segment.stop, iterations, self.driver.now(), values, updates)
 
     def arrived(self, source: str, message: Message) -> None:
-        """Stamp a message that has reached the shard's queue."""
+        """Stamp a message that has reached the server's queue."""
         now = self.driver.now()
         if hasattr(message, "received"):
             message.received = now
@@ -93,11 +141,16 @@ class ServerHost:
                 clock=getattr(message, "clock", -1), detail=type(message).__name__,
             )  # fmt: skip
 
-    def handle(self, message: Message) -> None:
+    def handle(self, source: str, message: Message) -> None:
         """Take in a message whose turn it is."""
-        if self.failed:
-            return
-        actions = self.server.handle(message, self.driver.now())
+        if not self.failed:
+            self._carry_out(self.server.handle(source, message, self.driver.now()))
+
+    def beat(self) -> None:
+        """Say that the server lives."""
+        self._carry_out(self.server.beat(self.driver.now()))
+
+    def _carry_out(self, actions: list[Action]) -> None:
         if self._execute is None:
             self._do_all(actions)
         elif actions:
@@ -120,59 +173,124 @@ class ServerHost:
             error.add_note(f"on {self.node}")
             self.driver.fail(self.node, error)
 
+    # Values
+
     def _apply(self, apply: Apply) -> None:
-        pushes = apply.pushes
-        self.storages[apply.table].apply([(push.keys, push.value) for push in pushes], apply.scale)
-        if not self.recorder.wants("apply"):
+        storage, pushes = self.shards[apply.shard][apply.table], apply.pushes
+        parts = [apply.total] if apply.total is not None else [(push.keys, push.value) for push in pushes]
+        storage.apply(parts, apply.scale)
+        kind = "replicate" if apply.copy else "apply"
+        if not self.recorder.wants(kind):
             return
         now = self.driver.now()
         for push in pushes:
-            self._apply_row(now, push, apply.version)
+            self._apply_row(now, kind, push, apply)
 
-    def _apply_row(self, now: float, push: Push, version: int) -> None:
+    def _apply_row(self, now: float, kind: str, push: Push, apply: Apply) -> None:
         keys = span(push.keys)
         self.recorder.add(
-            now, self.node, "apply", peer=self.server.layout.programs[push.id.rank], table=push.table,
-            start=keys.start, stop=keys.stop, clock=push.clock, version=version,
-            staleness=version - 1 - push.read_version if push.read is not None else -1,
+            now, self.node, kind, peer=self.server.layout.node(push.id.rank), table=push.table,
+            shard=apply.shard, start=keys.start, stop=keys.stop, clock=push.clock, version=apply.version,
+            staleness=apply.version - 1 - push.read_version if push.read is not None else -1,
             message=str(push.id), cause=str(push.read) if push.read is not None else "",
         )  # fmt: skip
 
+    def _sum(self, action: Sum) -> None:
+        """Sum each round once, for the replicas (E3)."""
+        for update in action.updates:
+            how = self.shards[update.shard][update.table].table.update.combine
+            action.batch.value.append(combined([(push.keys, push.value) for push in update.pushes], how))
+
+    def _divide(self, divide: Divide) -> None:
+        whole = self.shards.pop(divide.shard)
+        for segment in divide.segments:
+            self.shards[segment.shard] = part = self._make_storages(segment)
+            for name, storage in part.items():
+                if storage.keys.size:
+                    storage.load(whole[name].export_range(storage.keys))
+
+    def _copy_out(self, copy: CopyOut) -> None:
+        storages = self.shards[copy.install.segment.shard]
+        number = copy.install.segment.shard
+        results = {rank: kept for (shard, rank), kept in self._results.items() if shard == number}
+        blocks = {name: storage.export() for name, storage in storages.items()}
+        copy.install.value = [blocks, results]
+        self._transmit(copy.to, copy.install)
+
+    def _take_in(self, take: TakeIn) -> None:
+        segment = take.install.segment
+        self.shards[segment.shard] = storages = self._make_storages(segment)
+        blocks, results = take.install.value
+        for name, block in blocks.items():
+            storages[name].load(block)
+        for rank, kept in results.items():
+            self._results[segment.shard, rank] = kept
+        self._transmit(take.to, take.done)
+
+    def _discard(self, discard: Discard) -> None:
+        self.shards.pop(discard.shard, None)
+        self._held.pop(discard.shard, None)
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Hand the values over as they are, for the evaluation."""
+        self._take_snapshot(self._piece(snapshot.shard, snapshot.iterations, snapshot.updates))
+
+    # Replies
+
     def _answer(self, answer: Answer) -> None:
         reply = answer.reply
-        reply.value = self.storages[reply.table].read(reply.keys)
+        reply.value = self.shards[answer.shard][reply.table].read(reply.keys)
         if self._full:
             keys = span(reply.keys)
             row_clock = reply.row_clock
             self.recorder.add(
-                self.driver.now(), self.node, "answer", peer=answer.to, table=reply.table, start=keys.start,
-                stop=keys.stop, clock=int(row_clock) if row_clock < 2**62 else -1, version=reply.version,
-                message=str(reply.id),
+                self.driver.now(), self.node, "answer", peer=answer.to, table=reply.table, shard=answer.shard,
+                start=keys.start, stop=keys.stop, clock=int(row_clock) if row_clock < 2**62 else -1,
+                version=reply.version, message=str(reply.id),
             )  # fmt: skip
-        reply.sent = self.driver.now()
-        self._transmit(answer.to, reply)
+        self._reply(answer.to, reply, answer.shard, answer.until)
 
     def _send(self, send: Send) -> None:
-        if hasattr(send.message, "sent"):
-            send.message.sent = self.driver.now()
-        self._transmit(send.to, send.message)
+        self._reply(send.to, send.message, send.shard, send.until)
 
     def _invoke(self, invoke: Invoke) -> None:
         call = invoke.call
-        invoke.reply.value = self.storages[call.table].call(call.function, call.arguments)
-        invoke.reply.sent = self.driver.now()
-        self._transmit(invoke.to, invoke.reply)
+        place = invoke.shard, call.id.rank
+        if invoke.again:
+            known, result = self._results.get(place, (None, None))
+            if known != call.id:
+                raise UpdateError(f"the result of call {call.id} was lost when its shard was cut.")
+        else:
+            result = self.shards[invoke.shard][call.table].call(call.function, call.arguments)
+            if self.server.layout.safety.active:
+                self._results[place] = call.id, result
+        invoke.reply.value = result
+        if invoke.to:
+            self._reply(invoke.to, invoke.reply, invoke.shard, invoke.until)
 
-    def keep(self, snapshot: Snapshot) -> None:
-        """Hand the values over as they are, for the evaluation."""
-        values = {name: storage.snapshot() for name, storage in self.storages.items()}
-        self._take_snapshot(
-            self.server.shard,
-            snapshot.iterations,
-            self.driver.now(),
-            values,
-            snapshot.updates,
-        )
+    def _reply(self, to: str, message: Message, shard: int, until: int) -> None:
+        """Send a message: now, or when every replica has what it tells of (E1, primary/backup)."""
+        if until:
+            self._held.setdefault(shard, deque()).append((until, to, message))
+            return
+        if hasattr(message, "sent"):
+            message.sent = self.driver.now()
+        self._transmit(to, message)
+
+    def _committed(self, committed: Committed) -> None:
+        held = self._held.get(committed.shard, deque())
+        while held and held[0][0] <= committed.position:
+            _, to, message = held.popleft()
+            self._reply(to, message, committed.shard, 0)
+
+    # The trace
+
+    def _serves_row(self, serves: Serves) -> None:
+        roles = {(True, True): "both", (True, False): "head", (False, True): "tail"}
+        self.recorder.add(
+            self.driver.now(), self.node, "serve", shard=serves.shard, version=serves.epoch,
+            detail=roles.get((serves.head, serves.tail), ""),
+        )  # fmt: skip
 
     def _waiting_row(self, action: Parked | Unparked) -> None:
         if not self._full:
@@ -184,7 +302,8 @@ class ServerHost:
             kind, seconds, why = "release", action.seconds, ""
         self.recorder.add(
             self.driver.now(), self.node, kind, peer=action.peer, table=getattr(message, "table", ""),
-            clock=getattr(message, "clock", -1), message=message_text(message), value=seconds, detail=why,
+            shard=action.message.id.shard, clock=getattr(message, "clock", -1), message=message_text(message),
+            value=seconds, detail=why,
         )  # fmt: skip
 
     def _transmit(self, destination: str, message: Message) -> None:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from psbook.assembly import whole
-from psbook.core.actions import End, Send, Snapshot
+from psbook.core.actions import Action, End, Send
 from psbook.core.controller import Controller
-from psbook.core.messages import CONTROLLER, Call, Clock, Hello, Message, Pull, Push, Start, size
-from psbook.errors import Deadlock, PsbookError, Stopped
-from psbook.evaluation import Evaluator
-from psbook.hosts.driver import Outcome, attempt, measure
+from psbook.core.controls import CONTROLLER, Hello, Start
+from psbook.core.messages import (
+    Call,
+    Clock,
+    Message,
+    Parcel,
+    Pull,
+    Push,
+    size,
+)
+from psbook.errors import Deadlock, NodeFailure, PsbookError, Stopped
+from psbook.evaluation import Evaluator, Piece
+from psbook.hosts.driver import Driver, Outcome, attempt, measure
+from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost
 from psbook.job import Progress
 from psbook.laws import Draws, Law, generator
 from psbook.plan import Plan
 from psbook.run import Run
 from psbook.simulator.engine import EventQueue
+from psbook.simulator.faults import Faults
 from psbook.simulator.network import Network
+from psbook.simulator.troubles import Troubles
 from psbook.trace import Recorder, Trace
 from psbook.versions import versions
 
@@ -49,6 +62,7 @@ class Simulation:
         placement: str,
         progress: Progress,
         stop: threading.Event | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.plan = plan
         self.queue = EventQueue()
@@ -65,18 +79,17 @@ class Simulation:
         layout = plan.layout
         self._evaluator = (
             None if plan.job.evaluate is None
-            else Evaluator(plan.job.evaluate, plan.job.tables, layout.shards, self.recorder)
+            else Evaluator(plan.job.evaluate, plan.job.tables, self.recorder)
         )  # fmt: skip
         self.controller = Controller(layout)
-        self.programs = [plan.program_host(rank, self, self.recorder) for rank in range(len(layout.programs))]
-        self.servers = [
-            plan.server_host(shard, self, self.recorder, self._snapshot) for shard in range(layout.shards)
-        ]
-        self._receivers: dict[str, Callable[[str, Message], object]] = {
-            **{host.node: host.receive for host in self.programs},
-            **{host.node: self._receiver(host) for host in self.servers},
-            CONTROLLER: self._control,
-        }
+        self._troubles = Troubles(self, faults or Faults()) if layout.safety.active else None
+        self.hosts: dict[str, ProgramHost | ServerHost] = {}
+        self._receivers: dict[str, Callable[[str, Message], object]] = {CONTROLLER: self.control}
+        for node in (*layout.programs, *layout.servers):
+            if self._troubles is None:
+                self._receivers[node] = self.receiver(self.make_host(node, self))
+            else:
+                self.make_host(node, self._troubles.processes[node])
         self._meta = plan.meta(
             backend="simulator",
             time_unit="simulated s",
@@ -91,16 +104,20 @@ class Simulation:
 
     def run(self) -> Run:
         """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
+        if self._troubles is not None:
+            self._troubles.begin()
         for server in self.servers:
             server.start()
         for program in self.programs:
             program.start()
+        pieces: list[Piece] = []
         try:
             self.queue.run(stop=self._ask_to_stop)
             if self._error is None and not self._over:
-                self._error = self._why_stuck()
+                self._error = self.why_stuck()
             if self._error is None:
-                self._last_evaluation()
+                pieces = self._pieces()
+                self._last_evaluation(pieces)
         except PsbookError as error:
             self._error = error
         trace = self._close()
@@ -109,10 +126,50 @@ class Simulation:
                 self._error.trace = trace
             raise self._error
         tables = {
-            name: whole(table, [server.storages[name].snapshot() for server in self.servers])
+            name: whole(table, [piece.values[name] for piece in pieces])
             for name, table in self.plan.job.tables.items()
         }
         return Run(tables, {host.node: host.result for host in self.programs}, trace)
+
+    @property
+    def programs(self) -> list[ProgramHost]:
+        """The programs' hosts, by rank."""
+        return [host for host in self.hosts.values() if isinstance(host, ProgramHost)]
+
+    @property
+    def servers(self) -> list[ServerHost]:
+        """The servers' hosts."""
+        return [host for host in self.hosts.values() if isinstance(host, ServerHost)]
+
+    def host(self, node: str) -> ProgramHost | ServerHost:
+        """Return the host of a node."""
+        return self.hosts[node]
+
+    def make_host(self, node: str, process: Driver, incarnation: int = 0) -> ProgramHost | ServerHost:
+        """Make the host of a node, at first or when it is started again."""
+        plan, layout = self.plan, self.plan.layout
+        host: ProgramHost | ServerHost
+        if node in layout.programs:
+            rank = layout.programs.index(node)
+            host = plan.program_host(rank, process, self.recorder, incarnation)
+            if node in self.hosts:
+                host.booking.until = self.queue.now
+        else:
+            host = plan.server_host(node, process, self.recorder, self._snapshot, incarnation=incarnation)
+        self.hosts[node] = host
+        return host
+
+    def _pieces(self) -> list[Piece]:
+        """Return the final values, of whoever answers for each shard."""
+        if self._troubles is not None:
+            self._troubles.settle()
+        chain = self.plan.layout.safety.scheme == "chain"
+        routes = self.controller.membership.routes
+        pieces = []
+        for segment in routes.segments:
+            host = self.hosts[segment.tail if chain else segment.head]
+            pieces += [piece for piece in host.pieces() if piece.start == segment.start]  # type: ignore[union-attr]
+        return pieces
 
     def _ask_to_stop(self) -> bool:
         if self._stop is not None and self._stop.is_set() and not self._over:
@@ -133,17 +190,17 @@ class Simulation:
             host.close(end)
         return self.recorder.trace({**self._meta, "end": end})
 
-    def _last_evaluation(self) -> None:
-        evaluator, counted = self._evaluator, self.servers[0].server.counted
-        updates = [server.server.updates for server in self.servers]
-        if evaluator is not None and not evaluator.covers(counted, updates):
-            for server in self.servers:
-                server.keep(Snapshot(counted, server.server.updates))
+    def _last_evaluation(self, pieces: list[Piece]) -> None:
+        if self._evaluator is not None and not self._evaluator.covers(pieces):
+            end = self._end()
+            self._evaluator.finish([piece._replace(time=min(end, piece.time)) for piece in pieces])
 
-    def _why_stuck(self) -> Deadlock:
+    def why_stuck(self) -> Deadlock:
+        """Say who waits for what, when nothing can happen any more."""
         waiting = [f"{host.node} (clock {host.clock}) waits for {host.waits_for}" for host in self.programs
                    if host.waits_for]  # fmt: skip
-        parked = [server.server.why(each.message) for server in self.servers for each in server.server.parked]
+        shards = [replica.shard for host in self.servers for replica in host.server.replicas.values()]
+        parked = [shard.why(each.message) for shard in shards for each in shard.parked]
         return Deadlock(
             f"nothing can happen any more at {self.queue.now:g} simulated s: {'; '.join(waiting)}. "
             + (f"Held by the consistency model: {'; '.join(dict.fromkeys(parked))}. " if parked else "")
@@ -162,7 +219,21 @@ class Simulation:
 
     def transmit(self, source: str, destination: str, message: Message) -> None:
         """Carry a message through the network."""
-        receive = self._receivers[destination]
+        if self._troubles is None or type(message) in BEFORE_CLOCK_0:
+            self._carry(source, destination, message)
+            return
+        fates = self._troubles.fates(source, destination)
+        if not fates and type(message) is Parcel:  # channels are connections, which send again
+            self.queue.after(self.plan.layout.safety.resend, self.transmit, source, destination, message)
+        for number, delay in enumerate(fates):
+            each = message if not number else copy.copy(message)
+            if delay:
+                self.queue.after(delay, self._carry, source, destination, each)
+            else:
+                self._carry(source, destination, each)
+
+    def _carry(self, source: str, destination: str, message: Message) -> None:
+        receive = self._receive(destination)
         network = self._network
         if network is None or type(message) in BEFORE_CLOCK_0:
             self.queue.at(self.queue.now, receive, source, message)
@@ -177,7 +248,13 @@ class Simulation:
     def _land(self, source: str, destination: str, message: Message, nbytes: int) -> None:
         network: Network = self._network  # type: ignore[assignment]  # else there is no landing
         arrival = network.land(self.queue.now, source, destination, nbytes)
-        self.queue.at(arrival, self._receivers[destination], source, message)
+        self.queue.at(arrival, self._receive(destination), source, message)
+
+    def _receive(self, node: str) -> Callable[[str, Message], object]:
+        """Return what takes a node's messages in, in the process that is there now."""
+        if self._troubles is None:
+            return self._receivers[node]
+        return self._troubles.processes[node].deliver
 
     def compute(self, rank: int, function: Callable[[], Any], done: Callable[[Outcome], None]) -> None:
         """Compute at once; the law says how much simulated time that takes."""
@@ -186,6 +263,8 @@ class Simulation:
         iteration = self._computed[rank]
         self._computed[rank] += 1
         seconds = self._compute.at(rank, iteration, outcome.seconds)
+        if self._troubles is not None:
+            seconds *= self._troubles.slowdown(self.plan.layout.node(rank))
         self.queue.after(seconds, done, outcome, priority=1 + rank)
 
     def fail(self, node: str, error: BaseException) -> None:
@@ -200,11 +279,13 @@ class Simulation:
 
     # Servers and the controller
 
-    def _receiver(self, host: ServerHost) -> Callable[[str, Message], object]:
-        """Return what takes a shard's messages in: at once, or one after the other with service times."""
+    def receiver(self, host: ProgramHost | ServerHost) -> Callable[[str, Message], object]:
+        """Return what takes a node's messages in: at once, or one after the other with service times."""
+        if isinstance(host, ProgramHost):
+            return host.receive
         if self._service is None:
             return lambda source, message: self._serve(host, source, message)
-        draws, shard = self._service, host.server.shard
+        draws, number = self._service, self.plan.layout.servers.index(host.node)
         free = 0.0
 
         def receive(source: str, message: Message) -> None:
@@ -213,36 +294,55 @@ class Simulation:
             served = type(message) in SERVED
             if free < self.queue.now:
                 if not served:
-                    self._handle(host, message)
+                    self._handle(host, source, message)
                     return
                 free = self.queue.now
             if served:
-                free += draws.next(shard)
-            self.queue.at(free, self._handle, host, message)
+                free += draws.next(number)
+            self.queue.at(free, self._handle, host, source, message)
 
         return receive
 
     def _serve(self, host: ServerHost, source: str, message: Message) -> None:
         host.arrived(source, message)
-        self._handle(host, message)
+        self._handle(host, source, message)
 
-    def _handle(self, host: ServerHost, message: Message) -> None:
-        host.handle(message)
-        if type(message) is Clock and host.server.shard == 0:
+    def _handle(self, host: ServerHost, source: str, message: Message) -> None:
+        if self.hosts[host.node] is not host:
+            return  # its process has died while the message was in its queue
+        host.handle(source, message)
+        if type(message) is Clock and message.id.shard == 0:
             latest = self._evaluator.latest if self._evaluator else None
-            self._progress(host.server.counted, latest[1] if latest else None)
+            replica = host.server.replicas.get(0)
+            if replica is not None:
+                self._progress(replica.shard.counted, latest[1] if latest else None)
 
-    def _control(self, source: str, message: Message) -> None:
-        for action in self.controller.handle(message, self.queue.now):
+    def control(self, source: str, message: Message) -> None:
+        """Hand a message to the controller."""
+        actions = self.controller.handle(message, self.queue.now)
+        if self._troubles is not None:
+            self._troubles.save(message, actions)
+        self.carry_out(actions)
+
+    def carry_out(self, actions: list[Action]) -> None:
+        """Do what the controller asks for."""
+        for action in actions:
             if isinstance(action, Send):
                 self.transmit(CONTROLLER, action.to, action.message)
-            elif isinstance(action, End):
+            elif isinstance(action, End) and not action.failure:
                 self._over = True
+            elif self._troubles is not None:
+                self._troubles.carry_out(action)
+            elif isinstance(action, End):
+                self.fail(CONTROLLER, NodeFailure(action.failure or ""))
 
-    def _snapshot(self, shard: int, iterations: int, time: float, values: Any, updates: int) -> None:
+    def hand_over(self, rank: int) -> None:
+        """Deal the batches that a lost worker has left out among the others."""
+
+    def _snapshot(self, piece: Piece) -> None:
         if self._evaluator is not None:
-            time = min(time, self._end()) if self._over else time
-            self._evaluator.take(shard, iterations, time, values, updates)
+            time = min(piece.time, self._end()) if self._over else piece.time
+            self._evaluator.take(piece._replace(time=time))
 
 
 def service_seed(seed: int) -> int:

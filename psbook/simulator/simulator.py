@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from psbook.core.consistency import Consistency
+from psbook.core.layout import Safety
 from psbook.errors import InvalidJob
 from psbook.job import Job, Progress
 from psbook.laws import Law
@@ -17,6 +18,7 @@ from psbook.laws.option import law_option
 from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
+from psbook.simulator.faults import Faults
 from psbook.simulator.network import Network
 from psbook.simulator.simulation import Simulation
 from psbook.trace.schema import LEVELS
@@ -41,6 +43,10 @@ class Simulator:
         Bandwidth and latency; by default messages take no time.
     service : Law or float, optional
         Simulated seconds that a shard takes for each pull, push and call, one after the other; 0 by default.
+    safety : Safety, optional
+        What is done about lost messages and nodes; `Safety()` if there are faults, by default nothing.
+    faults : Faults, optional
+        What goes wrong, see `psbook.Faults`.
     placement : {"apart", "together"}
         Whether servers have hosts of their own, or server i shares that of worker i.
     seed : int
@@ -72,6 +78,8 @@ class Simulator:
     compute: Law | float = 0.1
     network: Network | None = None
     service: Law | float | None = None
+    safety: Safety | None = None
+    faults: Faults | None = None
     placement: Literal["apart", "together"] = "apart"
     seed: int = 0
     trace: str = "full"
@@ -86,6 +94,10 @@ class Simulator:
         law_option("service", self.service)
         if self.network is not None and not isinstance(self.network, Network):
             raise InvalidJob(f"network={self.network!r}; required: ps.Network(bandwidth=…, latency=…).")
+        if self.safety is not None and not isinstance(self.safety, Safety):
+            raise InvalidJob(f"safety={self.safety!r}; required: ps.Safety(replicas=…).")
+        if self.faults is not None and not isinstance(self.faults, Faults):
+            raise InvalidJob(f"faults={self.faults!r}; required: ps.Faults(ps.Crash(…), …).")
         if self.placement not in ("apart", "together"):
             raise InvalidJob(f"placement={self.placement!r}; required: 'apart' or 'together'.")
         if self.trace not in LEVELS:
@@ -123,7 +135,8 @@ class Simulator:
     def _simulation(
         self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None = None
     ) -> Simulation:
-        plan = Plan.of(job, model, self.workers, self.servers, self.seed)
+        safety = Safety() if self.faults and self.safety is None else self.safety
+        plan = Plan.of(job, model, self.workers, self.servers, self.seed, safety)
         hosts = {}
         if self.placement == "together":
             programs = plan.layout.programs
@@ -133,6 +146,7 @@ class Simulator:
         if law is None:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
         return Simulation(
-            plan, law, network, service, self.trace, self.trace_path, self.placement, progress, stop
+            plan, law, network, service, self.trace, self.trace_path, self.placement, progress, stop,
+            self.faults,
         )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from psbook.core.keys import KeyRange, Keys, count
 from psbook.errors import InvalidJob, PsbookError, ShapeMismatch, UpdateError
 from psbook.initial import Seed
-from psbook.storage.combine import Part, combined
+from psbook.storage.combine import Part, as_array, combined
 from psbook.storage.dense import DenseRows
 from psbook.storage.device import DeviceRows, check_jax_dtype
 from psbook.storage.sparse import SparseRows
@@ -58,6 +58,11 @@ class Block:
     keys: Keys
     values: Values
     state: State
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows and state."""
+        return int(self.values.nbytes + sum(rows.nbytes for rows in self.state.values()))
 
 
 class Storage:
@@ -218,6 +223,19 @@ class Storage:
     def export(self, keys: Keys | None = None) -> Block:
         """Return rows and state, of the whole shard by default, for a checkpoint or another server."""
         return Block(*self._rows.take(keys))
+
+    def export_range(self, keys: KeyRange) -> Block:
+        """Return what is stored of a range: of a sparse table, the touched rows in it.
+
+        Examples
+        --------
+        >>> Storage(Table(6, init=2.0), KeyRange(0, 6)).export_range(KeyRange(4, 6)).values
+        array([2., 2.], dtype=float32)
+        """
+        if not self.table.is_sparse:
+            return self.export(keys)
+        stored = as_array(self.snapshot()[0])
+        return self.export(stored[(stored >= keys.start) & (stored < keys.stop)])
 
     def load(self, block: Block) -> None:
         """Overwrite the rows and the state of a block's keys, which this shard must own.

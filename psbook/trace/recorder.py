@@ -71,6 +71,7 @@ class Recorder:
         duration: float = 0.0,
         peer: str = "",
         table: str = "",
+        shard: int = -1,
         start: int = -1,
         stop: int = -1,
         clock: int = -1,
@@ -84,8 +85,8 @@ class Recorder:
     ) -> None:
         """Keep a row, if its kind is of the level; the columns are those of the schema."""
         if kind in self._kinds:
-            row = (time, duration, node, kind, peer, table, start, stop, clock, version, staleness, message,
-                   cause, bytes, value, detail)  # fmt: skip
+            row = (time, duration, node, kind, peer, table, shard, start, stop, clock, version, staleness,
+                   message, cause, bytes, value, detail)  # fmt: skip
             self._rows.append(row)
             if self._path is not None and len(self._rows) >= CHUNK:
                 self._write()

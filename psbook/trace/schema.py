@@ -24,6 +24,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("kind", "str", "", "", "what happened, see KINDS"),
     Column("peer", "str", "", "", "the other node"),
     Column("table", "str", "", "", "table"),
+    Column("shard", "int64", "", -1, "shard"),
     Column("start", "int64", "key", -1, "first key"),
     Column("stop", "int64", "key", -1, "behind the last key"),
     Column("clock", "int64", "iterations", -1, "clock of the program, push or shard; see KINDS"),
@@ -52,18 +53,30 @@ KINDS: dict[str, str] = {
     "report": "a program reported; detail = name, value = number",
     "apply": "a shard applied an update; clock = clock the push belongs to, version = afterwards, "
     "message = the push, cause = the pull it was computed from",
+    "replicate": "a replica that answers nobody applied an update; columns as for apply",
     "answer": "a shard read values for a reply; clock = the shard's min, message = the pull",
     "park": "a shard holds a request; detail = why",
     "release": "a held request goes on; value = seconds it was held",
     "send": "a message leaves; detail = its type",
     "receive": "a message arrives; detail = its type",
     "loss": "the evaluation; value = loss, clock = worker iterations so far, version = updates so far",
-    "failure": "something was lost or raised; detail = what it means",
+    "failure": "something was lost or raised, which ends the run; detail = what it means",
+    "fault": "a fault was injected; detail = which",
+    "lost": "the controller gives a node up, and the run goes on; detail = since when, and what it means",
+    "restart": "a node was started again; version = how often",
+    "serve": "a server takes up or gives up a role for a shard; version = epoch, detail = head, tail, both",
+    "epoch": "the controller publishes a map; version = its epoch, detail = who holds what",
+    "checkpoint": "a checkpoint is complete; clock = of its cut, bytes = its size, detail = where",
 }
 
+ALWAYS = frozenset({
+    "finish", "report", "loss", "failure", "fault", "lost", "restart", "serve", "epoch", "checkpoint",
+})  # fmt: skip
+"""Kinds of row that are kept at every level: few, and what is to be known of any run."""
+
 LEVELS: dict[str, frozenset[str]] = {
-    "off": frozenset({"finish", "report", "loss", "failure"}),
-    "iterations": frozenset({"finish", "report", "loss", "failure", "clock", "apply", *SPANS}),
+    "off": ALWAYS,
+    "iterations": ALWAYS | {"clock", "apply", *SPANS},
     "full": frozenset(KINDS),
 }
 """Kinds of row that are kept at each level."""

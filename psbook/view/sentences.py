@@ -19,7 +19,7 @@ def sentence(event: Event, before: State) -> str:
 
     Examples
     --------
-    >>> event = Event(1.0, 0.0, "server-1", "apply", "worker-3", "w", 0, 62, 5, 17, 4, "", "", -1, 0.0, "")
+    >>> event = Event(1.0, 0.0, "server-1", "apply", "worker-3", "w", 1, 0, 62, 5, 17, 4, "", "", -1, 0.0, "")
     >>> sentence(event, State({}))
     "server-1 applied worker-3's update of w[0:62], 4 versions stale; version 17"
     """
@@ -79,6 +79,10 @@ def _apply(event: Event) -> str:
     return f"{event.node} applied {event.peer}'s update of {keys(event)}, {stale}; version {event.version}"
 
 
+def _replicate(event: Event) -> str:
+    return f"{event.node} applied {event.peer}'s update of {keys(event)} to its copy; version {event.version}"
+
+
 def _answer(event: Event) -> str:
     return f"{event.node} read {keys(event)} for {event.peer}, at version {event.version}"
 
@@ -111,6 +115,31 @@ def _failure(event: Event) -> str:
     return f"{event.node} failed: {event.detail}"
 
 
+def _fault(event: Event) -> str:
+    return f"{event.node}: {event.detail}"
+
+
+def _lost(event: Event) -> str:
+    return f"the controller gives {event.node} up: {event.detail}"
+
+
+def _restart(event: Event) -> str:
+    return f"{event.node} was started again, for the {event.version}. time"
+
+
+def _serve(event: Event) -> str:
+    role = {"both": "head and tail", "": "neither head nor tail"}.get(event.detail, event.detail)
+    return f"{event.node} is {role} of shard {event.shard}, in epoch {event.version}"
+
+
+def _epoch(event: Event) -> str:
+    return f"the map of epoch {event.version}: {event.detail}"
+
+
+def _checkpoint(event: Event) -> str:
+    return f"a checkpoint of clock {event.clock} is complete: {event.detail}"
+
+
 SENTENCES: dict[str, Callable[[Event], str]] = {
     "compute": _compute,
     "network": _network,
@@ -128,5 +157,12 @@ SENTENCES: dict[str, Callable[[Event], str]] = {
     "receive": _receive,
     "loss": _loss,
     "failure": _failure,
+    "replicate": _replicate,
+    "fault": _fault,
+    "lost": _lost,
+    "restart": _restart,
+    "serve": _serve,
+    "epoch": _epoch,
+    "checkpoint": _checkpoint,
 }
 """A sentence for each kind of `psbook.trace.schema.KINDS`."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from psbook.core.messages import CONTROLLER
+from psbook.core.controls import CONTROLLER
 from psbook.trace import Trace
 from psbook.trace.schema import NAMES, SPANS
 
@@ -27,6 +27,7 @@ class Event(NamedTuple):
     kind: str
     peer: str
     table: str
+    shard: int
     start: int
     stop: int
     clock: int

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from psbook.core.controls import CONTROLLER, Finished, Hello
 from psbook.core.keys import KeyRange
 from psbook.core.messages import (
-    CONTROLLER,
     Ack,
-    Finished,
-    Hello,
     MessageId,
     Pull,
     PullReply,
@@ -68,7 +66,7 @@ class Stepper:
     def __init__(self, node, spec, steps, compute):
         self.node, self.steps, self.compute = node, steps, compute
         self.rank = spec.layout.programs.index(node.name)
-        self.server = spec.layout.server(self.rank % spec.layout.shards)
+        self.server = spec.layout.servers[self.rank % spec.layout.count]
         self.done = self.sequence = 0
         self.seen, self.why, self.torn = [], "", 0
 

@@ -14,7 +14,7 @@ from psbook.cluster.placement import place
 from psbook.cluster.program_task import run_program
 from psbook.cluster.session import Session
 from psbook.cluster.spec import Spec
-from psbook.core.messages import Layout
+from psbook.core.layout import Layout
 from psbook.errors import NodeFailure, ProgramError, Stopped
 
 from .echo import MakeCounter, MakeStepper, slowly

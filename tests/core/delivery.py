@@ -25,8 +25,8 @@ from psbook.core.actions import (
 from psbook.core.client import Client
 from psbook.core.commands import DoBarrier, DoCall, DoChangeModel, DoClock, DoFinish, DoFlush, DoPull, DoPush
 from psbook.core.controller import Controller
-from psbook.core.keys import KeyRange, RangePartition, count
-from psbook.core.messages import CONTROLLER, Hello
+from psbook.core.controls import CONTROLLER, Hello
+from psbook.core.keys import KeyRange, count
 from psbook.core.server import Server
 
 
@@ -85,13 +85,13 @@ class World:
 
     def __init__(self, layout, model, scripts, random, duplicates=0.2, max_in_flight=2**28):
         self.layout, self.model, self.random, self.duplicates = layout, model, random, duplicates
-        self.servers = [Server(shard, layout, model, every=1) for shard in range(layout.shards)]
+        self.servers = [Server(node, layout, model, every=1) for node in layout.servers]
         self.programs = [
             Program(Client(rank, layout, model, max_in_flight), steps) for rank, steps in enumerate(scripts)
         ]
         self.controller = Controller(layout)
         self.bag = []
-        self.state = [defaultdict(Counter) for _ in range(layout.shards)]
+        self.state = [defaultdict(Counter) for _ in layout.shards]
         self.names = []
         self.reads = []
         self.ended = False
@@ -99,7 +99,7 @@ class World:
 
     def run(self, most=100_000):
         for server in self.servers:
-            self.bag.append((server.layout.server(server.shard), CONTROLLER, Hello(f"server-{server.shard}")))
+            self.bag.append((server.node, CONTROLLER, Hello(server.node)))
         for program in self.programs:
             self.perform(program, program.client.hello())
         for _ in range(most):
@@ -119,7 +119,7 @@ class World:
             self.control(self.controller.handle(message, 0.0))
         elif destination.startswith("server-"):
             shard = int(destination.removeprefix("server-"))
-            self.serve(shard, self.servers[shard].handle(message, 0.0))
+            self.serve(shard, self.servers[shard].handle(source, message, 0.0))
         else:
             program = self.programs[self.layout.programs.index(destination)]
             self.perform(program, program.client.handle(message, 0.0))
@@ -139,7 +139,7 @@ class World:
                 self.ended = True
 
     def serve(self, shard, actions):
-        node = self.layout.server(shard)
+        node = f"server-{shard}"
         for action in actions:
             if isinstance(action, Send):
                 self.bag.append((node, action.to, action.message))
@@ -241,5 +241,5 @@ class World:
     def pushes_to(self, table, shard):
         """Names of the pushes that touch a shard's part of a table."""
         (size,) = (spec.size for spec in self.layout.tables if spec.name == table)
-        owned = set(range(*RangePartition(size, self.layout.shards).range(shard)))
+        owned = set(range(*self.layout.routes.segments[shard].keys(size)))
         return [name for name, of, keys in self.names if of == table and keys & owned]

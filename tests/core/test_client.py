@@ -16,19 +16,16 @@ from psbook.core.commands import (
     DoPush,
 )
 from psbook.core.consistency import ASP, SSP, BoundedDelay
+from psbook.core.controls import Finished, ModelChanged, Release, Start
 from psbook.core.keys import KeyRange
+from psbook.core.layout import TableSpec
 from psbook.core.messages import (
     Ack,
     CallReply,
     Clock,
     Finish,
-    Finished,
-    ModelChanged,
     PullReply,
     Push,
-    Release,
-    Start,
-    TableSpec,
     size,
 )
 from psbook.errors import InvalidJob, ProtocolError

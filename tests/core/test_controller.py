@@ -5,7 +5,7 @@ import pytest
 from psbook.core.actions import End
 from psbook.core.consistency import SSP
 from psbook.core.controller import Controller
-from psbook.core.messages import (
+from psbook.core.controls import (
     Arrive,
     ChangeModel,
     Failed,
@@ -13,19 +13,19 @@ from psbook.core.messages import (
     Hello,
     ModelChanged,
     ModelSet,
-    Pull,
     Release,
-    Remove,
     SetModel,
     Start,
 )
+from psbook.core.layout import NOTHING_FAILS, Safety
+from psbook.core.messages import Pull
 from psbook.errors import ProtocolError
 from tests.core.machines import layout
 
 
 class Desk:
-    def __init__(self, workers=2, shards=1, others=0):
-        self.controller = Controller(layout(workers, shards, others=others))
+    def __init__(self, workers=2, shards=1, others=0, safety=NOTHING_FAILS):
+        self.controller = Controller(layout(workers, shards, others=others, safety=safety))
 
     def take(self, message):
         actions = self.controller.handle(message, 0.0)
@@ -80,8 +80,11 @@ def test_two_changes_at_once_are_told_apart():
     desk = Desk(shards=1)
     desk.take(ChangeModel(0, SSP(1)))
     desk.take(ChangeModel(1, SSP(2)))
-    assert desk.take(ModelSet(0, 2))[0][1].model == SSP(2)
-    assert desk.take(ModelSet(0, 1))[0][1].model == SSP(1)
+    told = [message for _, message in desk.take(ModelSet(0, 2))]  # who has the second needs no first
+    assert [(m.rank, m.model, m.number) for m in told] == [
+        (0, SSP(1), 1), (0, SSP(1), 1), (1, SSP(2), 2), (1, SSP(2), 2),
+    ]  # fmt: skip
+    assert desk.take(ModelSet(0, 1)) == []
 
 
 def test_the_run_ends_when_every_program_has_finished():
@@ -91,20 +94,22 @@ def test_the_run_ends_when_every_program_has_finished():
     assert end.failure is None
 
 
-def test_a_lost_worker_is_taken_off_every_shard_and_ends_the_run_with_its_name():
-    desk = Desk(3, shards=2)
+@pytest.mark.parametrize("node", ["worker-1", "server-0"])
+def test_where_nothing_is_to_fail_a_lost_node_ends_the_run_with_its_name(node):
+    (end,) = Desk().take(Failed(node, f"{node} was lost"))
+    assert end.failure == f"{node} was lost"
+
+
+def test_a_lost_worker_that_is_to_leave_is_taken_off_every_shard_and_keeps_nobody_waiting():
+    desk = Desk(3, shards=2, safety=Safety(lost_workers="leave"))
     desk.take(Arrive(0, 1))
     desk.take(Arrive(1, 1))
-    actions = desk.take(Failed("worker-2", "worker-2 was lost"))
-    removed = [(to, m.rank) for to, m in actions[:2] if isinstance(m, Remove)]
-    assert removed == [("server-0", 2), ("server-1", 2)]
-    assert kinds(actions[2:4]) == [("worker-0", Release), ("worker-1", Release)]
-    assert actions[-1].failure == "worker-2 was lost"
-
-
-def test_a_lost_server_ends_the_run():
-    (end,) = Desk().take(Failed("server-0", "server-0 was lost"))
-    assert end.failure == "server-0 was lost"
+    lost, *actions = desk.controller.handle(Failed("worker-2", "worker-2 was lost"), 0.0)
+    assert (lost.node, lost.detail) == ("worker-2", "worker-2 was lost")
+    removed = [(a.to, a.message.shard, a.message.rank) for a in actions[:2]]
+    assert removed == [("server-0", 0, 2), ("server-1", 1, 2)]
+    assert actions[2].rank == 2  # its data is to be dealt out
+    assert kinds((a.to, a.message) for a in actions[3:]) == [("worker-0", Release), ("worker-1", Release)]
 
 
 def test_what_is_not_for_the_controller_is_refused():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Serial
 from psbook.core.keys import KeyRange
-from psbook.core.messages import TableSpec
+from psbook.core.layout import TableSpec
 from tests.core.delivery import Step, World
 from tests.core.machines import layout
 
@@ -105,7 +105,8 @@ def assert_all_is_done(world):
         assert program.over and not program.asked, program
         assert program.client.in_flight == 0
     for server in world.servers:
-        assert not server.parked and not server.rounds
+        for replica in server.replicas.values():
+            assert not replica.shard.parked and not replica.shard.rounds
 
 
 def assert_all_is_applied_once(world):
@@ -117,7 +118,7 @@ def assert_all_is_applied_once(world):
             if world.model.buffered:
                 rounds = {name.clock for name in pushes if name.rank in clocked}
                 updates = len(rounds) + sum(name.rank not in clocked for name in pushes)
-            assert server.versions[table.name] == updates
+            assert server.replicas[shard].shard.versions[table.name] == updates
     for name, table, keys in world.names:
         for key in keys:
             assert sum(state[table, key][name] for state in world.state) == 1

@@ -150,7 +150,7 @@ def test_a_program_held_by_the_bound_on_bytes_is_booked_as_network(monkeypatch):
     """A14."""
     from psbook.core.client import Client
 
-    monkeypatch.setattr(Client.__init__, "__defaults__", (100,))
+    monkeypatch.setattr(Client.__init__, "__defaults__", (100, 0))
 
     async def program(worker):
         for _ in range(3):

@@ -7,9 +7,11 @@ import pytest
 
 from psbook.core.actions import Answer, Parked, Send, Snapshot, Unparked
 from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Serial
+from psbook.core.controls import Hello, ModelSet, Remove, SetModel
 from psbook.core.keys import KeyRange
-from psbook.core.messages import Clock, Hello, MessageId, ModelSet, Pull, Push, Remove, SetModel, TableSpec
-from psbook.core.server import Waiting
+from psbook.core.layout import TableSpec
+from psbook.core.messages import Clock, MessageId, Pull, Push
+from psbook.core.shard import Waiting
 from psbook.errors import ProtocolError
 from tests.core.machines import Shard, acknowledged, answered, applied
 
@@ -55,15 +57,15 @@ def test_under_the_clock_gate_the_clock_itself_waits():
 def test_bounded_delay_zero_is_sequential_and_tau_may_change():
     shard = Shard(2, BoundedDelay(0))
     assert acknowledged(shard.clock(A)) == []
-    actions = shard.take(SetModel(BoundedDelay(1), 1))
+    actions = shard.take(SetModel(0, BoundedDelay(1), 1))
     assert acknowledged(actions) == ["worker-0"]
     assert isinstance(actions[-1].message, ModelSet)
 
 
 def test_a_model_that_was_overtaken_by_a_newer_one_changes_nothing():
     shard = Shard(2, SSP(0))
-    shard.take(SetModel(SSP(5), 2))
-    (done,) = shard.take(SetModel(SSP(1), 1))
+    shard.take(SetModel(0, SSP(5), 2))
+    (done,) = shard.take(SetModel(0, SSP(1), 1))
     assert done.message.number == 1 and shard.server.model == SSP(5)
 
 
@@ -180,6 +182,8 @@ def test_programs_whose_clocks_do_not_count_neither_wait_nor_are_buffered():
 def test_messages_of_one_worker_in_any_order_and_twice_are_handled_once_in_order(seed):
     shard = Shard(1, ASP())
     messages = [Push(MessageId(0, 0, "w", 0, n), "w", KeyRange(0, 8), n, 0) for n in range(1, 9)]
+    for message in messages:
+        message.after = message.id.sequence - 1
     deliveries = messages * 2
     random.Random(seed).shuffle(deliveries)
     actions = [action for message in deliveries for action in shard.take(message)]
@@ -188,15 +192,23 @@ def test_messages_of_one_worker_in_any_order_and_twice_are_handled_once_in_order
     assert set(acknowledged(actions)) == {"worker-0"}
 
 
-def test_a_duplicate_push_is_acknowledged_again_and_a_duplicate_pull_is_not_answered_twice():
+def test_a_duplicate_push_is_acknowledged_again_and_a_duplicate_pull_is_answered_again():
     shard = Shard(1, ASP())
     push = Push(MessageId(0, 0, "w", 0, 1), "w", KeyRange(0, 8), None, 0)
-    pull = Pull(MessageId(0, 0, "w", 0, 2), "w", KeyRange(0, 8), 0)
+    pull = Pull(MessageId(0, 0, "w", 0, 2), "w", KeyRange(0, 8), 0, after=1)
     shard.take(push)
     shard.take(pull)
     (again,) = shard.take(push)
     assert isinstance(again, Send) and again.message.id == push.id
-    assert shard.take(pull) == []
+    assert shard.take(pull)[0].reply.version == 1  # a read changes nothing, and its reply may have been lost
+
+
+def test_a_read_waits_for_the_write_that_it_follows():
+    shard = Shard(1, ASP())
+    early = Pull(MessageId(0, 0, "w", 0, 2), "w", KeyRange(0, 8), 0, after=1)
+    assert shard.take(early) == []
+    actions = shard.take(Push(MessageId(0, 0, "w", 0, 1), "w", KeyRange(0, 8), None, 0))
+    assert answered(actions) == ["worker-0"]
 
 
 def test_a_clock_counts_only_behind_the_pushes_that_were_sent_before_it():
@@ -204,7 +216,7 @@ def test_a_clock_counts_only_behind_the_pushes_that_were_sent_before_it():
     shard.clock(B)
     shard.pull(B)
     push, clock = shard.id(A), shard.id(A, "")
-    assert shard.take(Clock(clock, 1)) == []
+    assert shard.take(Clock(clock, 1, after=push.sequence)) == []
     actions = shard.take(Push(push, "w", KeyRange(0, 8), None, 0))
     kinds = [type(action).__name__ for action in actions if not isinstance(action, Send)]
     assert kinds == ["Apply", "Unparked", "Answer"]
@@ -228,7 +240,7 @@ def test_a_removed_worker_leaves_min_and_is_no_longer_listened_to():
     shard = Shard(2, SSP(0))
     shard.clock(A)
     shard.pull(A)
-    assert answered(shard.take(Remove(B))) == ["worker-0"]
+    assert answered(shard.take(Remove(0, B))) == ["worker-0"]
     assert shard.push(B) == [] and shard.server.versions["w"] == 0
 
 
@@ -236,7 +248,7 @@ def test_a_removed_workers_own_parked_request_is_dropped():
     shard = Shard(2, SSP(0))
     shard.clock(A)
     shard.pull(A)
-    assert answered(shard.take(Remove(A))) == [] and shard.server.parked == []
+    assert answered(shard.take(Remove(0, A))) == [] and shard.server.parked == []
 
 
 def test_snapshots_are_kept_every_so_many_iterations_behind_the_round():
@@ -261,7 +273,7 @@ def test_a_version_counts_updates_and_a_reply_carries_it():
 
 
 def test_what_is_not_for_a_shard_is_refused():
-    with pytest.raises(ProtocolError, match="server-0 got Hello"):
+    with pytest.raises(ProtocolError, match="shard 0 got Hello"):
         Shard(1, ASP()).take(Hello("x"))
 
 

@@ -1,4 +1,4 @@
-"""A shard in a worker process: its host, a thread of its own for its values, its snapshots."""
+"""A server in a worker process: its host, a thread of its own for its values, its snapshots."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 from psbook.cluster.process_plugin import ProcessPlugin
 from psbook.cluster.spec import Standing
 from psbook.core.messages import Message
+from psbook.evaluation import Piece
 from psbook.hosts.driver import Outcome
 from psbook.plan import Plan
 from psbook.trace import Recorder
 
 
-class ShardNode:
+class ServerNode:
     """Driver of a `ServerHost`, and the node that the process sees.
 
     Messages are taken in on the process's loop; whatever touches values, and every reply, goes through one
@@ -28,10 +29,9 @@ class ShardNode:
         self.name = name
         self._process = process
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"psbook-{name}")
-        self._snapshots: deque[tuple[int, int, float, Any, int]] = deque()
+        self._snapshots: deque[Piece] = deque()
         self.recorder = Recorder(level)
-        shard = plan.layout.servers.index(name)
-        self.host = plan.server_host(shard, self, self.recorder, self._take_snapshot, self._in_order)
+        self.host = plan.server_host(name, self, self.recorder, self._snapshots.append, self._in_order)
         self.host.keep_initial()
 
     def _in_order(self, function: Callable[..., object], *arguments: Any) -> None:
@@ -43,9 +43,6 @@ class ShardNode:
             function(*arguments)
         except BaseException as error:  # noqa: BLE001  # else it would lie in a future that nobody asks
             self.fail(self.name, error)
-
-    def _take_snapshot(self, *snapshot: Any) -> None:
-        self._snapshots.append(snapshot)
 
     # The driver
 
@@ -77,7 +74,7 @@ class ShardNode:
     def receive(self, source: str, message: Any) -> None:
         """Take in a message, on the process's loop."""
         self.host.arrived(source, message)
-        self.host.handle(message)
+        self.host.handle(source, message)
 
     def halt(self, why: str) -> None:
         """Nothing to do: a shard only answers."""
@@ -90,20 +87,14 @@ class ShardNode:
         """No program."""
         return None
 
-    def drain(self) -> list[tuple[int, int, float, Any, int]]:
+    def drain(self) -> list[Piece]:
         """Return the snapshots taken since the last call."""
         return [self._snapshots.popleft() for _ in range(len(self._snapshots))]
 
     async def collect(self) -> dict[str, Any]:
         """Return rows, values and the last snapshots, behind every update that was taken in."""
-        tables, counted = await asyncio.wrap_future(self._executor.submit(self.host.values))
-        return {
-            "rows": self.recorder.rows(),
-            "tables": tables,
-            "counted": counted,
-            "updates": self.host.server.updates,
-            "snapshots": self.drain(),
-        }
+        pieces = await asyncio.wrap_future(self._executor.submit(self.host.pieces))
+        return {"rows": self.recorder.rows(), "pieces": pieces, "snapshots": self.drain()}
 
     async def close(self) -> None:
         """Let go of the thread."""
@@ -111,12 +102,12 @@ class ShardNode:
 
 
 @dataclass(frozen=True)
-class MakeShard:
+class MakeServer:
     """Makes a shard in the process where it lives."""
 
     plan: Plan
     level: str
 
-    def __call__(self, name: str, process: ProcessPlugin) -> ShardNode:
+    def __call__(self, name: str, process: ProcessPlugin) -> ServerNode:
         """Make the shard called `name`, and say hello."""
-        return ShardNode(name, process, self.plan, self.level)
+        return ServerNode(name, process, self.plan, self.level)

@@ -1,0 +1,441 @@
+"""A shard: one range of the keys of every table, its clocks, versions and parked requests.
+
+The shard decides what is applied in which order and when a request is answered. The values themselves
+lie with the driver, which carries the actions out one by one. Every replica of a shard is such a machine, and
+takes in the same writes in the same order.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psbook.core.actions import Action, Answer, Apply, Invoke, Parked, Send, Snapshot, Unparked
+from psbook.core.clocks import Clocks
+from psbook.core.consistency import Consistency
+from psbook.core.controls import CONTROLLER, ModelSet, Remove, SetModel
+from psbook.core.keys import count, within
+from psbook.core.layout import Layout
+from psbook.core.messages import (
+    Ack,
+    Call,
+    CallReply,
+    Clock,
+    Finish,
+    Message,
+    Pull,
+    PullReply,
+    Push,
+    Rejoin,
+    Rejoined,
+    Write,
+)
+from psbook.core.routes import Segment, key_at
+from psbook.core.window import Standing, Window
+from psbook.errors import ModelError, ProtocolError
+
+KEPT_STATES = 2
+"""States of a program that are kept: when it is lost, its last clock may not have reached every shard."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A parked pull or clock, and since when."""
+
+    message: Pull | Clock
+    since: float
+
+
+class Shard:
+    """State machine of one shard.
+
+    Parameters
+    ----------
+    segment
+        Number and borders of the shard.
+    layout
+        Who takes part.
+    model
+        Consistency model.
+    every
+        Keep a snapshot each time this many worker iterations have been counted; 0: never.
+
+    Notes
+    -----
+    State grows with workers + tables + parked and buffered requests, O(1) each; handling a message costs
+    O(1), plus O(parked) when a clock may release somebody.
+    """
+
+    def __init__(self, segment: Segment, layout: Layout, model: Consistency, every: int = 0) -> None:
+        self.number = segment.shard
+        self.start, self.stop = segment.start, segment.stop
+        self.layout = layout
+        self.model = model
+        self._model_number = 0
+        self.every = every
+        self.clocks = Clocks(sorted(layout.clocked))
+        self.versions = {table.name: 0 for table in layout.tables}
+        self.parked: list[Waiting] = []
+        self.rounds: dict[int, list[Push]] = {}
+        """Buffered pushes by the clock they belong to."""
+        self.aside: dict[int, list[Push]] = {}
+        """Pushes by worker, until its clock message comes, if a clock is to be atomic (E2b)."""
+        self.explains = True
+        """Whether a parked request says why it waits, which costs O(workers)."""
+        self.counted = 0
+        """Worker iterations counted so far."""
+        self.redone = 0
+        """Pushes that a worker's next start made again, of a clock in which it was lost."""
+        self.states: dict[int, tuple[tuple[int, Any], ...]] = {}
+        """Last states that each program declared, with their clocks."""
+        self._pushed: dict[int, int] = {}
+        self._halfway: dict[int, int] = {}
+        self._at_most_once = layout.safety.delivery == "at-most-once"
+        self._acknowledges = layout.safety.active
+        self._means = {table.name: table.mean for table in layout.tables}
+        self._windows = {rank: Window() for rank in range(len(layout.programs))}
+        self._removed: dict[int, int] = {}
+        self._bind()
+
+    def _bind(self) -> None:
+        self._handlers: dict[type, Callable[[Any, float], list[Action]]] = {
+            Push: self._push,
+            Clock: self._clock,
+            Finish: self._finish,
+            Call: self._call,
+            Rejoin: self._rejoin,
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_handlers"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._bind()
+
+    def handle(self, event: Message, now: float) -> list[Action]:
+        """Take in a message; return what is to be done, in order."""
+        kind = type(event)
+        if kind is Pull:
+            return self._asked(event, now)  # type: ignore[arg-type]
+        handler = self._handlers.get(kind)
+        if handler is None:
+            return self._control(event, now)
+        write: Write = event  # type: ignore[assignment]  # exactly the types that have a handler
+        rank = write.id.rank
+        window = self._windows.get(rank)
+        if window is None or write.id.incarnation != window.incarnation:
+            if kind is not Rejoin or not self._may_rejoin(write):
+                return []
+            window = self._windows[rank] = Window(write.id.incarnation)
+        elif rank in self._removed:
+            return []
+        elif window.standing(write, self._at_most_once) != "new":
+            return self.repeat(write)
+        ready = window.accept(write)
+        if len(ready) == 1 and not window.held:
+            return handler(write, now)
+        actions = [action for each in ready for action in self._handlers[type(each)](each, now)]
+        for pull in window.released():
+            actions += self._pull(pull, now)
+        return actions
+
+    def standing(self, write: Write) -> Standing:
+        """Tell a new write from a repeated one, and from one that counts no more."""
+        window = self._windows.get(write.id.rank)
+        if window is None or type(write) is Rejoin:
+            if type(write) is Rejoin and (window is None or write.id.incarnation > window.incarnation):
+                return "new" if self._may_rejoin(write) else "stale"
+            return "stale" if window is None else window.standing(write)
+        if write.id.rank in self._removed or write.id.incarnation != window.incarnation:
+            return "stale"
+        return window.standing(write, self._at_most_once)
+
+    def repeat(self, write: Write) -> list[Action]:
+        """Acknowledge a duplicate again, and do nothing else."""
+        if any(waiting.message.id == write.id for waiting in self.parked):
+            return []
+        if isinstance(write, Call):
+            reply = CallReply(write.id, write.table, write.received)
+            return [Invoke(self.layout.node(write.id.rank), write, reply, self.number, again=True)]
+        if isinstance(write, Rejoin):
+            return [self._rejoined(write)]
+        if isinstance(write, Clock) and not (self._acknowledges or self.model.gates_clock):
+            return []
+        return [self._ack(write)]
+
+    def _may_rejoin(self, write: Write) -> bool:
+        return self._removed.get(write.id.rank, -1) < write.id.incarnation
+
+    def _control(self, event: Message, now: float) -> list[Action]:
+        if isinstance(event, Remove):
+            return self._remove(event, now)
+        if isinstance(event, SetModel):
+            done = Send(CONTROLLER, ModelSet(self.number, event.number))
+            if event.number < self._model_number:
+                return [done]
+            self.model, self._model_number = event.model, event.number
+            return [*self._release(now), done]
+        raise ProtocolError(f"shard {self.number} got {type(event).__name__}, which is not for it")
+
+    def knows(self, entry: Message) -> bool:
+        """Whether what the controller says has been heard before, so that it need not be logged again."""
+        return isinstance(entry, Remove) and self._removed.get(entry.rank, -1) >= entry.incarnation
+
+    def _remove(self, remove: Remove, now: float) -> list[Action]:
+        rank = remove.rank
+        window = self._windows.get(rank)
+        if window is not None and window.incarnation > remove.incarnation:
+            return []
+        self._removed[rank] = remove.incarnation
+        self._drop_unfinished(rank)
+        return self._leave(rank, now)
+
+    def _drop_unfinished(self, rank: int) -> None:
+        """Forget what a lost worker pushed in a clock that it did not end, as far as it is not applied."""
+        self.aside.pop(rank, None)
+        for clock, pushes in self.rounds.items():
+            if clock >= self.clocks.reached.get(rank, 0):
+                self.rounds[clock] = [push for push in pushes if push.id.rank != rank]
+
+    def _rejoin(self, rejoin: Rejoin, now: float) -> list[Action]:
+        """Take a worker in that starts again where its last clock was, or joins at ``min`` (E2b, E8)."""
+        rank = rejoin.id.rank
+        self._removed.pop(rank, None)
+        waiting = sum(push.id.rank == rank for pushes in self.rounds.values() for push in pushes)
+        self._halfway[rank] = self._pushed.pop(rank, 0) - waiting - len(self.aside.get(rank, ()))
+        self._drop_unfinished(rank)
+        self.parked = [waiting for waiting in self.parked if waiting.message.id.rank != rank]
+        if self.layout.counts(rank) and rank not in self.clocks:
+            self.clocks.add(rank)
+            self._windows[rank].joined = True
+        return [self._rejoined(rejoin)]
+
+    def _rejoined(self, rejoin: Rejoin) -> Send:
+        rank = rejoin.id.rank
+        clock = self.clocks.reached.get(rank, 0)
+        joined = self._windows[rank].joined
+        reply = Rejoined(rejoin.id, rejoin.received, clock, self.states.get(rank, ()), joined)
+        return Send(self.layout.node(rank), reply, self.number)
+
+    def _asked(self, pull: Pull, now: float) -> list[Action]:
+        window = self._windows.get(pull.id.rank)
+        if window is None or pull.id.incarnation != window.incarnation or pull.id.rank in self._removed:
+            return []
+        if pull.after > window.last:
+            window.held.append(pull)
+            return []
+        if self._acknowledges and any(waiting.message.id == pull.id for waiting in self.parked):
+            return []
+        return self._pull(pull, now)
+
+    def _pull(self, pull: Pull, now: float) -> list[Action]:
+        if self._may(pull):
+            return [self._answer(pull, 0.0)]
+        return self._park(pull, now)
+
+    def _push(self, push: Push, now: float) -> list[Action]:
+        rank = push.id.rank
+        if self._acknowledges and (not count(push.keys) or self._is_redone(push)):
+            return [self._ack(push)]
+        if self.model.buffered and self.layout.counts(rank):
+            self.rounds.setdefault(push.clock, []).append(push)
+        elif self.layout.safety.atomic and self.layout.counts(rank):
+            self.aside.setdefault(rank, []).append(push)
+        else:
+            return [self._apply(push.table, [push], push.scale), self._ack(push)]
+        return [self._ack(push)]
+
+    def _is_redone(self, push: Push) -> bool:
+        """Whether the push belongs to a clock that is counted already; note how many are made again."""
+        rank = push.id.rank
+        if not self.layout.counts(rank):
+            return False
+        if push.clock < self.clocks.reached.get(rank, 0):
+            return True
+        self._pushed[rank] = self._pushed.get(rank, 0) + 1
+        if self._halfway.get(rank, 0) > 0:
+            self._halfway[rank] -= 1
+            self.redone += 1
+        return False
+
+    def _clock(self, clock: Clock, now: float) -> list[Action]:
+        rank = clock.id.rank
+        if clock.clock <= self.clocks.reached[rank]:
+            return [self._ack(clock)]
+        self._keep_state(clock)
+        actions: list[Action] = [
+            self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())
+        ]
+        rose = self.clocks.advance(rank, clock.clock, clock.jump)
+        self._pushed.pop(rank, None)
+        self._halfway.pop(rank, None)
+        if not clock.jump:
+            self.counted += 1
+        if rose and self.rounds:
+            actions += self._close_rounds()
+        if self.every and self.counted % self.every == 0 and not clock.jump:
+            actions.append(Snapshot(self.counted, self.updates, self.number))
+        if self.parked and (rose or not self.model.min_only):
+            actions += self._release(now)
+        if self.model.gates_clock:
+            actions += [self._ack(clock)] if self._may(clock) else self._park(clock, now)
+        elif self._acknowledges:
+            actions.append(self._ack(clock))
+        return actions
+
+    def _keep_state(self, clock: Clock) -> None:
+        if clock.state is not None:
+            kept = (*self.states.get(clock.id.rank, ()), (clock.clock, clock.state))
+            self.states[clock.id.rank] = kept[-KEPT_STATES:]
+
+    def _finish(self, finish: Finish, now: float) -> list[Action]:
+        return [*self._leave(finish.id.rank, now), self._ack(finish)]
+
+    def _call(self, call: Call, now: float) -> list[Action]:
+        reply = CallReply(call.id, call.table, call.received)
+        return [Invoke(self.layout.node(call.id.rank), call, reply, self.number)]
+
+    def _leave(self, rank: int, now: float) -> list[Action]:
+        self.parked = [waiting for waiting in self.parked if waiting.message.id.rank != rank]
+        actions: list[Action] = [
+            self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())
+        ]
+        rose = self.clocks.remove(rank)
+        actions += self._close_rounds() if rose else []
+        return actions + self._release(now)
+
+    def _may(self, message: Pull | Clock) -> bool:
+        rank = message.id.rank
+        if rank not in self.clocks:
+            return True
+        ask = self.model.may_read if type(message) is Pull else self.model.may_clock
+        try:
+            return ask(rank, message.clock, self.clocks)
+        except Exception as error:  # a model is the user's code
+            raise ModelError(
+                f"{type(self.model).__name__}.{ask.__name__} raised {type(error).__name__}: {error}; "
+                "required: a bool, from (rank, clock, clocks)."
+            ) from error
+
+    def _park(self, message: Pull | Clock, now: float) -> list[Action]:
+        self.parked.append(Waiting(message, now))
+        why = self.why(message) if self.explains else ""
+        return [Parked(self.layout.node(message.id.rank), message, why)]
+
+    def _release(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        still = []
+        for waiting in self.parked:
+            message = waiting.message
+            if not self._may(message):
+                still.append(waiting)
+                continue
+            seconds = now - waiting.since
+            actions.append(Unparked(self.layout.node(message.id.rank), message, seconds))
+            pull = type(message) is Pull
+            actions.append(self._answer(message, seconds) if pull else self._ack(message, seconds))  # type: ignore[arg-type]
+        self.parked = still
+        return actions
+
+    def _close_rounds(self) -> list[Action]:
+        """Apply every round that all workers have ended, summed in order of worker id (A4, A9)."""
+        actions: list[Action] = []
+        for clock in sorted(self.rounds):
+            if clock >= self.clocks.min:
+                break
+            pushes = sorted(self.rounds.pop(clock), key=lambda push: push.id)
+            took_part = {rank for rank, reached in self.clocks.reached.items() if reached > clock}
+            took_part.update(push.id.rank for push in pushes)
+            for table in self.versions:
+                batch = [push for push in pushes if push.table == table]
+                if batch:
+                    scale = 1.0 / len(took_part) if self._means[table] else 1.0
+                    actions.append(self._apply(table, batch, scale))
+        return actions
+
+    def _apply(self, table: str, pushes: list[Push], scale: float) -> Apply:
+        version = self.versions[table] + 1
+        self.versions[table] = version
+        return Apply(table, pushes, scale, version, self.number)
+
+    def _answer(self, pull: Pull, parked: float) -> Answer:
+        version = self.versions[pull.table]
+        reply = PullReply(pull.id, pull.table, pull.keys, self.clocks.min, version, pull.received, parked)
+        reply.upto = self._windows[pull.id.rank].last
+        return Answer(self.layout.node(pull.id.rank), reply, self.number)
+
+    def _ack(self, message: Write, parked: float = 0.0) -> Send:
+        return Send(self.layout.node(message.id.rank), Ack(message.id, message.received, parked), self.number)
+
+    # Copies and parts
+
+    def copy(self) -> Shard:
+        """Return the state that another replica needs: everything but the reads, which only the tail has."""
+        twin = copy.deepcopy(self)
+        twin.drop_reads()
+        return twin
+
+    def drop_reads(self) -> None:
+        """Forget the reads that wait; their workers ask the new tail."""
+        self.parked = [waiting for waiting in self.parked if type(waiting.message) is not Pull]
+        for window in self._windows.values():
+            window.held.clear()
+
+    def part(self, segment: Segment) -> Shard:
+        """Return a copy that is cut down to a part of the range, with the same clocks and windows (C1)."""
+        part = self.copy()
+        for window in part._windows.values():
+            window.forget_early()
+        part.number, part.start, part.stop = segment.shard, segment.start, segment.stop
+        part.rounds = {clock: part._own(pushes) for clock, pushes in part.rounds.items()}
+        part.aside = {rank: part._own(pushes) for rank, pushes in part.aside.items()}
+        if segment.shard != self.number:
+            part.states = {}
+        return part
+
+    def _own(self, pushes: list[Push]) -> list[Push]:
+        """Return the pushes' parts in this shard's range."""
+        sizes = {table.name: table.size for table in self.layout.tables}
+        parts = []
+        for push in pushes:
+            size = sizes[push.table]
+            part = within(push.keys, key_at(size, self.start), key_at(size, self.stop))
+            if count(part.keys):
+                id = push.id._replace(shard=self.number)
+                parts.append(replace(push, id=id, keys=part.keys, value=push.value[part.start : part.stop]))
+        return parts
+
+    def why(self, message: Pull | Clock) -> str:
+        """Say what a parked request waits for."""
+        name = self.layout.node
+        slowest = [rank for rank in self.clocks.slowest() if rank != message.id.rank]
+        behind = ", ".join(name(rank) for rank in slowest[:3]) + (" …" if len(slowest) > 3 else "")
+        what = "reads" if isinstance(message, Pull) else "ends its iteration"
+        return (
+            f"{name(message.id.rank)} {what} at clock {message.clock}; {self.model.label} makes it wait: "
+            f"{behind} at clock {self.clocks.min}"
+        )
+
+    @property
+    def updates(self) -> int:
+        """Updates applied so far, over all tables; a round of BSP is one."""
+        return sum(self.versions.values())
+
+    def validate(self) -> None:
+        """Raise `ProtocolError` unless the state keeps every invariant of the protocol."""
+        self.clocks.validate()
+        for waiting in self.parked:
+            if self._may(waiting.message):
+                raise ProtocolError(f"{waiting.message.id} is parked, but may be answered")
+            if waiting.message.id.rank in self._removed:
+                raise ProtocolError(f"{waiting.message.id} is parked, but its worker was removed")
+        for clock, pushes in self.rounds.items():
+            if clock < self.clocks.min:
+                raise ProtocolError(f"round {clock} is open, but every worker has ended it")
+            if len({push.id for push in pushes}) != len(pushes):
+                raise ProtocolError(f"round {clock} holds a push twice")
+        if self.counted > sum(self.clocks.reached.values()):
+            raise ProtocolError(f"{self.counted} iterations counted, clocks say {self.clocks.reached}")

@@ -1,0 +1,172 @@
+"""What goes wrong in a simulated run: carries a fault schedule out, starts what is to be started again."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from psbook.core.actions import Action, End, Lost, Orphaned, Restart
+from psbook.core.controls import CONTROLLER, Beat, Reroute
+from psbook.core.messages import Message
+from psbook.errors import NodeFailure
+from psbook.hosts.program import ProgramHost
+from psbook.hosts.server import ServerHost
+from psbook.simulator.faults import Event, Faults
+from psbook.simulator.process import Process
+
+if TYPE_CHECKING:
+    from psbook.simulator.simulation import Simulation
+
+BEATS_A_LEASE = 4
+"""So often a node says that it lives in the time of a lease."""
+
+PATIENCE = 20.0
+"""Leases without a step of any program after which the run is taken for stuck."""
+
+
+class Troubles:
+    """The processes of a run, the faults that befall them, and the beats by which the loss of one is noticed.
+
+    Parameters
+    ----------
+    simulation
+        The run.
+    faults
+        What goes wrong.
+    """
+
+    def __init__(self, simulation: Simulation, faults: Faults) -> None:
+        self.simulation = simulation
+        self.faults = faults
+        plan = simulation.plan
+        layout, safety = plan.layout, plan.layout.safety
+        self.nodes = [*layout.programs, *layout.servers, CONTROLLER]
+        faults.check(self.nodes)
+        self.links = faults.links(plan.seed)
+        self.processes = {node: Process(simulation, node) for node in self.nodes}
+        self._beat = safety.lease / BEATS_A_LEASE
+        self._resend = safety.resend
+        self._pending = {event.node: 0 for event in faults.events(self.nodes)}
+        for event in faults.events(self.nodes):
+            self._pending[event.node] += event.kind in ("restart", "resume")
+            simulation.queue.at(event.time, self._happen, event)
+        self._controller = simulation.controller
+        self._steps = -1
+        self._moved_at = 0.0
+
+    def begin(self) -> None:
+        """Let every node beat from now on."""
+        for node in self.nodes:
+            self._let_beat(node)
+
+    def _let_beat(self, node: str) -> None:
+        process, simulation = self.processes[node], self.simulation
+        if node == CONTROLLER:
+            process.receive = simulation.control
+            process.every(self._beat, self._tick)
+            return
+        host = simulation.host(node)
+        process.receive = simulation.receiver(host)
+        if isinstance(host, ServerHost):
+            process.every(min(self._beat, self._resend), host.beat)
+        else:
+            process.every(self._beat, host.beat)
+            process.every(self._resend, host.resend)
+
+    # Messages
+
+    def fates(self, source: str, destination: str) -> tuple[float, ...]:
+        """Return the extra delay of each copy of a message that arrives."""
+        return self.links.fates(source, destination, self.simulation.queue.now)
+
+    def slowdown(self, node: str) -> float:
+        """How many times as long a computation takes that begins now."""
+        return self.faults.slowdown(node, self.simulation.queue.now)
+
+    # Faults
+
+    def _happen(self, event: Event) -> None:
+        simulation, process = self.simulation, self.processes[event.node]
+        detail = f"{event.kind}: {event.fault.sentence}"
+        simulation.recorder.add(simulation.queue.now, event.node, "fault", detail=detail)
+        if event.kind in ("restart", "resume"):
+            self._pending[event.node] -= 1
+        if event.kind == "crash":
+            self._end(event.node)
+        elif event.kind == "restart":
+            if not process.alive:
+                self._start(event.node, process.incarnation + 1)
+        elif event.kind == "pause":
+            process.pause()
+        else:
+            process.resume()
+
+    def _end(self, node: str) -> None:
+        process, simulation = self.processes[node], self.simulation
+        process.crash()
+        host = None if node == CONTROLLER else simulation.host(node)
+        if isinstance(host, ProgramHost):
+            host.halt()
+            host.close(simulation.queue.now, "lost")
+
+    def _start(self, node: str, incarnation: int) -> None:
+        """Put an empty process in the place of a dead one."""
+        simulation = self.simulation
+        simulation.recorder.add(simulation.queue.now, node, "restart", version=incarnation)
+        self.processes[node] = process = Process(simulation, node, incarnation)
+        if node == CONTROLLER:
+            simulation.controller = copy.deepcopy(self._controller)
+            simulation.controller.resume(simulation.queue.now)
+            self._let_beat(node)
+            return
+        host = simulation.make_host(node, process, incarnation)
+        self._let_beat(node)
+        host.start()
+
+    # The controller
+
+    def save(self, message: Message, actions: list[Action]) -> None:
+        """Persist the controller's state, if an event has changed it; beats do not."""
+        if not isinstance(message, Beat) or len(actions) > 1:
+            self._controller = copy.deepcopy(self.simulation.controller)
+
+    def _tick(self) -> None:
+        simulation = self.simulation
+        simulation.carry_out(simulation.controller.tick(simulation.queue.now))
+        self._watch()
+
+    def carry_out(self, action: Action) -> None:
+        """Do what the controller asks of the cluster."""
+        simulation = self.simulation
+        if isinstance(action, Lost):
+            simulation.recorder.add(simulation.queue.now, action.node, "lost", detail=action.detail)
+        elif isinstance(action, Restart):
+            node = simulation.plan.layout.node(action.rank)
+            if not self._pending.get(node, 0):
+                self._end(node)
+                self._start(node, action.incarnation)
+        elif isinstance(action, Orphaned):
+            simulation.hand_over(action.rank)
+        elif isinstance(action, End) and action.failure:
+            simulation.fail(CONTROLLER, NodeFailure(action.failure))
+
+    def settle(self) -> None:
+        """Let every server that lives take up the last map, whose message may still be under way."""
+        routes = self.simulation.controller.membership.routes
+        for node, host in self.simulation.hosts.items():
+            if isinstance(host, ServerHost) and self.processes[node].alive:
+                host.handle(CONTROLLER, Reroute(routes))
+
+    def _watch(self) -> None:
+        """End a run whose programs all wait for others, with nothing to come that could help them."""
+        simulation = self.simulation
+        programs = [
+            host for host in simulation.programs if self.processes[host.node].alive and not host.finished
+        ]
+        steps = sum(host.steps for host in programs)
+        busy = any(not host.depends_on_others for host in programs)
+        coming = any(self._pending.values())
+        if steps != self._steps or busy or coming:
+            self._steps, self._moved_at = steps, simulation.queue.now
+        elif simulation.queue.now - self._moved_at > PATIENCE * simulation.plan.layout.safety.lease:
+            simulation.fail(CONTROLLER, simulation.why_stuck())
