@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from psbook.assembly import SparseRows
+from psbook.checkpoints import Checkpoints
 from psbook.collectives import all_reduce, broadcast, tree_aggregate
 from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Consistency, Serial, parse_model
 from psbook.core.keys import KeyRange
@@ -96,6 +97,7 @@ __all__ = [
     "Assign",
     "BoundedDelay",
     "BurstyLoss",
+    "Checkpoints",
     "Comparison",
     "Consistency",
     "Constant",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from psbook.checkpoints import CheckpointStore
 from psbook.core.consistency import BSP, Consistency
 from psbook.errors import InvalidJob
+from psbook.recovery import Saved
 from psbook.table import Aggregate, Table
 from psbook.worker import Batching
 
@@ -127,6 +130,8 @@ class Job:
         self.aggregate = aggregate
         self.batching = Batching(batch_size, epochs, iterations)
         self.nonfinite = nonfinite
+        self.saved: Saved | None = None
+        """The checkpoint that the job goes on from; see `resume`."""
         self.name = name
         self._check()
 
@@ -205,6 +210,37 @@ class Job:
     def start(self, cluster: Cluster, model: Consistency | None = None) -> Handle:
         """Begin to run and return a handle at once: watch it, stop it, await it, or ask for its result."""
         return check_cluster(cluster).start(self, check_model(model))
+
+    def resume(
+        self,
+        checkpoints: str | os.PathLike[str],
+        cluster: Cluster,
+        model: Consistency | None = None,
+        *,
+        number: int | None = None,
+    ) -> Run:
+        """Go on from a checkpoint, on any backend, with any number of servers.
+
+        Every program starts from what it gave to ``worker.clock(state)`` at the checkpoint's clock, with its
+        random numbers and its place in the data; under BSP the result is that of a run without a break.
+
+        Parameters
+        ----------
+        checkpoints
+            The folder or URL that `psbook.Checkpoints` was given.
+        cluster, model
+            As for `run`; the number of workers must be the same.
+        number
+            Clock of the checkpoint; by default the newest.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, or it is torn, altered or another job's; the message says which one is good.
+        """
+        resumed = copy.copy(self)
+        resumed.saved = Saved(CheckpointStore(checkpoints).read(number))
+        return resumed.run(cluster, model)
 
     def __repr__(self) -> str:
         what = ", ".join(self.roles) or getattr(self.program, "__name__", type(self.program).__name__)

@@ -94,9 +94,9 @@ class Loop:
 
     async def __call__(self, worker: Worker) -> None:
         """Run the loop: the program of each worker."""
-        parameters: list[Any] = []
-        accrued: tuple[Any, ...] | None = None
-        for step, batch in enumerate(worker.batches()):
+        parameters, accrued = worker.saved or ([], None)
+        for batch in worker.batches():
+            step = worker.iteration
             if step % self.n_fetch == 0:
                 parameters = await gather(*[worker.pull(table) for table in self.pulled])
             loss, gradients = await worker.compute(self.kernel, *parameters, batch)
@@ -110,7 +110,8 @@ class Loop:
             if step % self.n_push == 0:
                 self._push(worker, accrued)
                 accrued = None
-            await worker.clock()
+            carried = self.n_fetch > 1 or self.n_push > 1
+            await worker.clock((parameters, accrued) if carried else None)
         if accrued is not None:
             self._push(worker, accrued)
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import psbook.data
+from psbook.checkpoints import Checkpoints
 from psbook.core.client import Client
 from psbook.core.consistency import Consistency
 from psbook.core.layout import NOTHING_FAILS, Layout, Safety, TableSpec
@@ -21,7 +22,9 @@ from psbook.hosts.driver import Driver
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost, SnapshotTaker
 from psbook.job import Job, Role
+from psbook.recovery import describe, save_part
 from psbook.storage import Storage
+from psbook.storage.shard import Block
 from psbook.trace import Recorder
 from psbook.worker import Worker
 
@@ -40,6 +43,8 @@ class Plan:
         Data of each program, by rank; ``None`` where it has none.
     every : int
         Worker iterations between two evaluations; 0: none.
+    checkpoints : Checkpoints, optional
+        Where and how often the run is saved.
     """
 
     job: Job
@@ -49,6 +54,7 @@ class Plan:
     shards: list[Any]
     seed: int
     every: int = 0
+    checkpoints: Checkpoints | None = None
 
     @classmethod
     def of(
@@ -59,6 +65,7 @@ class Plan:
         servers: int,
         seed: int,
         safety: Safety | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Plan:
         """Lay out a job; check all that can be checked before anything runs.
 
@@ -81,11 +88,17 @@ class Plan:
                 raise InvalidJob(
                     f"{servers} servers, but table {name!r} has {table.size} keys; required: servers <= keys."
                 )
-        layout = lay_out(job, roles, servers, safety or NOTHING_FAILS)
+        safety = NOTHING_FAILS if safety is None else safety
+        if checkpoints is not None:
+            checkpoints.store()
+            safety = replace(safety, checkpoint_every=checkpoints.every)
+        layout = lay_out(job, roles, servers, safety)
+        if job.saved is not None:
+            job.saved.check(job, layout.programs)
         data = psbook.data.split(job.data, first.count, seed)
         shards = data + [None] * (len(layout.programs) - first.count)
         every = 0 if job.evaluate is None else job.every or max(1, len(layout.clocked))
-        return cls(job, model, layout, roles, shards, seed, every)
+        return cls(job, model, layout, roles, shards, seed, every, checkpoints)
 
     def without_data(self) -> Plan:
         """Return the plan without what only the client needs: the data and the objective."""
@@ -107,10 +120,16 @@ class Plan:
 
         client = Client(rank, self.layout, self.model, incarnation=incarnation)
         program = self.roles[self.layout.role(rank)].program
+        saved = self.job.saved
+        if saved is not None and self.layout.counts(rank):
+            client.clock = saved.clock
+            program = ended if rank in saved.finished else program
         prepare = getattr(program, "prepare", None)
         if prepare is not None:
             prepare = partial(prepare, job.tables, self.shards[rank], job.batching)
-        return ProgramHost(client, program, worker, driver, recorder, prepare)
+        host = ProgramHost(client, program, worker, driver, recorder, prepare)
+        host.saved = None if saved is None else saved.states.get(rank)
+        return host
 
     def server_host(
         self,
@@ -123,14 +142,30 @@ class Plan:
     ) -> ServerHost:
         """Make the host of a server, with the initial values of its shards."""
         server = Server(node, self.layout, self.model, self.every, incarnation)
-        return ServerHost(server, self.storages, driver, recorder, take_snapshot, execute)
+        saved = self.job.saved
+        if saved is not None:
+            for replica in server.replicas.values():
+                replica.shard.restore(saved.state(replica.segment), saved.clock, fresh=True)
+        save = None if self.checkpoints is None else self._save
+        return ServerHost(server, self.storages, driver, recorder, take_snapshot, execute, save)
 
     def storages(self, segment: Segment) -> dict[str, Storage]:
         """Make the values of a shard, as they are at the start."""
-        return {
+        storages = {
             name: Storage(table, segment.keys(table.size), (self.seed, number))
             for number, (name, table) in enumerate(self.job.tables.items())
         }
+        if self.job.saved is not None:
+            self.job.saved.fill(segment, storages)
+        return storages
+
+    def _save(
+        self, clock: int, segment: Segment, blocks: dict[str, Block], state: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Write a shard's part of a checkpoint."""
+        store = self.checkpoints.store()  # type: ignore[union-attr]  # asked before
+        record = save_part(store, clock, segment, blocks, state)
+        return record, {"tables": describe(self.job), "programs": list(self.layout.programs)}
 
     def meta(self, **backend: Any) -> dict[str, Any]:
         """Return what a trace should know about the run."""
@@ -151,6 +186,10 @@ class Plan:
             "tables": {name: repr(table) for name, table in job.tables.items()},
             **backend,
         }
+
+
+async def ended(worker: Worker) -> None:
+    """Do nothing: the program had ended when the checkpoint was taken."""
 
 
 def lay_out(job: Job, roles: dict[str, Role], servers: int, safety: Safety) -> Layout:

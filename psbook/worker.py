@@ -79,7 +79,7 @@ class Worker:
         self.saved: Any = None
         self._handed_out = 0
         self._skipped = 0
-        self._keeps = layout.safety.active
+        self._keeps = layout.safety.active or bool(layout.safety.checkpoint_every)
         if host.saved is not None:
             self.saved = host.saved["program"]
             self._skipped = host.saved["batches"]

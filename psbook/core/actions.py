@@ -37,6 +37,7 @@ class Apply:
     """Combine the pushes into one update of `table`, times `scale`; the range then has `version`.
 
     `copy`: on a replica that answers nobody. `total`: the pushes' sum, if they come without their values.
+    `shadow`: to the values of the next checkpoint.
     """
 
     table: str
@@ -46,6 +47,7 @@ class Apply:
     shard: int = 0
     copy: bool = False
     total: Any = None
+    shadow: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +147,32 @@ class Serves:
 
 
 @dataclass(slots=True, eq=False)
+class Shadow:
+    """Copy the shard's values: they are to be those of the next checkpoint."""
+
+    shard: int
+
+
+@dataclass(slots=True, eq=False)
+class Keep:
+    """Save the shard's values, or their shadow, with the state of the cut of `clock`."""
+
+    shard: int
+    clock: int
+    state: dict[str, Any]
+    shadow: bool
+
+
+@dataclass(slots=True, eq=False)
+class Commit:
+    """Every shard has saved the cut of `clock`: make it a checkpoint."""
+
+    clock: int
+    records: list[Any]
+    meta: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
 class Parked:
     """A request has to wait, and why."""
 
@@ -237,4 +265,5 @@ class End:
 Action: TypeAlias = (
     Send | Apply | Answer | Invoke | Snapshot | Parked | Unparked | Complete | Deliver | End
     | Lost | Restart | Orphaned | Restore | Committed | Sum | Divide | CopyOut | TakeIn | Discard | Serves
+    | Shadow | Keep | Commit
 )  # fmt: skip

@@ -51,10 +51,11 @@ class Clocks:
         """Ranks whose clock is the minimum."""
         return [rank for rank, clock in self._active.items() if clock == self.min]
 
-    def add(self, rank: int) -> int:
-        """Let a worker join: at ``min``, or where it was if that is later; return its clock (A7)."""
-        everyone = self.min if self._active else max(self.reached.values(), default=0)
-        clock = max(int(everyone), self.reached.get(rank, 0))
+    def add(self, rank: int, clock: int | None = None) -> int:
+        """Let a worker join: at `clock`, by default ``min``, or where it was if that is later (A7)."""
+        if clock is None:
+            everyone = self.min if self._active else max(self.reached.values(), default=0)
+            clock = max(int(everyone), self.reached.get(rank, 0))
         self._active[rank] = self.reached[rank] = clock
         self._count[clock] = self._count.get(clock, 0) + 1
         self.min = min(self.min, clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from psbook.core.actions import Action, End, Lost, Orphaned, Restart, Restore, Send
+from psbook.core.actions import Action, Commit, End, Lost, Orphaned, Restart, Restore, Send
 from psbook.core.consistency import Consistency
 from psbook.core.controls import (
     Arrive,
@@ -16,6 +16,7 @@ from psbook.core.controls import (
     Frozen,
     Hello,
     Installed,
+    Kept,
     Lease,
     ModelChanged,
     ModelSet,
@@ -28,6 +29,7 @@ from psbook.core.controls import (
 from psbook.core.layout import Layout
 from psbook.core.membership import MARGIN, Membership
 from psbook.core.messages import Message
+from psbook.core.ring import POSITIONS
 from psbook.errors import ProtocolError
 
 
@@ -63,6 +65,9 @@ class Controller:
         self.removed: dict[int, int] = {}
         """Workers that were declared dead, with their incarnations."""
         self._ranks = {node: rank for rank, node in enumerate(layout.programs)}
+        self.checkpoint = 0
+        """Clock of the last checkpoint."""
+        self._parts: dict[int, dict[int, Kept]] = {}
         self._published = layout.routes.epoch
         self._opened: dict[str, int] = {}
         self._changes: list[ChangeModel] = []
@@ -78,6 +83,7 @@ class Controller:
             ChangeModel: self._change_model,
             ModelSet: self._model_set,
             Beat: self._beat,
+            Kept: self._kept,
             Installed: lambda done, now: self._moved(self.membership.installed(done)),
             Frozen: lambda done, now: self._moved(self.membership.frozen(done)),
         }
@@ -262,6 +268,21 @@ class Controller:
         """Say something to the head of every shard."""
         segments = self.membership.routes.segments
         return [Send(segment.head, message(segment.shard)) for segment in segments]
+
+    # Checkpoints
+
+    def _kept(self, kept: Kept, now: float) -> list[Action]:
+        """Make a checkpoint of the parts of one clock when they hold the whole key space."""
+        parts = self._parts.setdefault(kept.clock, {})
+        parts[kept.start] = kept
+        if sum(part.stop - part.start for part in parts.values()) < POSITIONS:
+            return []
+        self._parts = {clock: later for clock, later in self._parts.items() if clock > kept.clock}
+        self.checkpoint = kept.clock
+        ordered = [parts[start] for start in sorted(parts)]
+        finished = sorted(set(self._ranks.values()) - self.active)
+        meta = {**kept.meta, "clock": kept.clock, "finished": finished, "opened": self._opened}
+        return [Commit(kept.clock, [part.record for part in ordered], meta)]
 
     # The model
 

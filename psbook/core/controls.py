@@ -146,6 +146,17 @@ class Installed:
 
 
 @dataclass(slots=True, eq=False)
+class Kept:
+    """A shard's part of the checkpoint of `clock` is written; `record` says where, `meta` of which run."""
+
+    clock: int
+    start: int
+    stop: int
+    record: Any
+    meta: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
 class Freeze:
     """Take no more requests for the shard until the next epoch; `role`: as head, or as tail (E4)."""
 

@@ -63,6 +63,8 @@ class Safety:
     lease : float
         Seconds for which a server may serve after it has told the controller that it lives. A node that hangs
         is given up after 1.2 leases, at most a quarter of a lease later.
+    checkpoint_every : int
+        Clocks between two checkpoints; 0: none. `psbook.Checkpoints` says where they go.
     resend : float
         Seconds without a reply after which a request is sent again, at most twice as long.
 
@@ -79,11 +81,16 @@ class Safety:
     delivery: str = "exactly-once"
     lost_workers: str = "restart"
     atomic: bool = False
+    checkpoint_every: int = 0
     lease: float = 2.0
     resend: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, value in (("replicas", self.replicas), ("points", self.points)):
+        for name, value in (
+            ("replicas", self.replicas),
+            ("points", self.points),
+            ("checkpoint_every", self.checkpoint_every),
+        ):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise InvalidJob(f"{name}={value!r}; required: a whole number >= 0.")
         for name, text, known in (

@@ -24,6 +24,7 @@ from psbook.core.controls import (
     Hello,
     Install,
     Installed,
+    Kept,
     Lease,
     Lend,
     ModelChanged,
@@ -246,7 +247,7 @@ Control: TypeAlias = Remove | SetModel
 Message: TypeAlias = (
     Request | Reply | Reject | Batch | Hello | Start | Arrive | Release | Finished | Failed | Control
     | ChangeModel | ModelSet | ModelChanged | Parcel | Forward | Stable | Lend | Install
-    | Installed | Freeze | Frozen | Reroute | Beat | Lease
+    | Installed | Kept | Kept | Freeze | Frozen | Reroute | Beat | Lease
 )  # fmt: skip
 
 

@@ -24,9 +24,11 @@ from psbook.core.actions import (
     Committed,
     CopyOut,
     Invoke,
+    Keep,
     Parked,
     Send,
     Serves,
+    Shadow,
     Snapshot,
     Sum,
     Unparked,
@@ -310,12 +312,12 @@ def _stripped(push: Push) -> Push:
 
 def _silently(action: Action) -> Action | None:
     """Return what a replica that answers nobody does of an action."""
-    if isinstance(action, Apply):
+    if isinstance(action, Apply) and not action.shadow:
         action.copy = True
         return action
     if isinstance(action, Invoke):
         action.to = ""
         return action
-    if isinstance(action, Send | Answer | Snapshot | Parked | Unparked):
+    if isinstance(action, Send | Answer | Snapshot | Parked | Unparked | Apply | Shadow | Keep):
         return None
     return action

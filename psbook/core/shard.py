@@ -8,11 +8,23 @@ takes in the same writes in the same order.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from psbook.core.actions import Action, Answer, Apply, Invoke, Parked, Send, Snapshot, Unparked
+from psbook.core.actions import (
+    Action,
+    Answer,
+    Apply,
+    Invoke,
+    Keep,
+    Parked,
+    Send,
+    Shadow,
+    Snapshot,
+    Unparked,
+)
 from psbook.core.clocks import Clocks
 from psbook.core.consistency import Consistency
 from psbook.core.controls import CONTROLLER, ModelSet, Remove, SetModel
@@ -32,6 +44,7 @@ from psbook.core.messages import (
     Rejoined,
     Write,
 )
+from psbook.core.ranged_clocks import RangedVectorClock
 from psbook.core.routes import Segment, key_at
 from psbook.core.window import Standing, Window
 from psbook.errors import ModelError, ProtocolError
@@ -92,6 +105,12 @@ class Shard:
         """Last states that each program declared, with their clocks."""
         self._pushed: dict[int, int] = {}
         self._halfway: dict[int, int] = {}
+        self.restored = False
+        """Whether the shard came back from a checkpoint, and lacks clocks that workers have counted."""
+        self.cut = layout.safety.checkpoint_every
+        """Clock of the next checkpoint; 0: none."""
+        self.shadow: Shard | None = None
+        """The shard as it would be if no write of the clocks from `cut` on had come yet (E7b)."""
         self._at_most_once = layout.safety.delivery == "at-most-once"
         self._acknowledges = layout.safety.active
         self._means = {table.name: table.mean for table in layout.tables}
@@ -135,9 +154,12 @@ class Shard:
         elif window.standing(write, self._at_most_once) != "new":
             return self.repeat(write)
         ready = window.accept(write)
-        if len(ready) == 1 and not window.held:
+        if self.cut:
+            actions = [action for each in ready for action in self._in_cut(each, now)]
+        elif len(ready) == 1 and not window.held:
             return handler(write, now)
-        actions = [action for each in ready for action in self._handlers[type(each)](each, now)]
+        else:
+            actions = [action for each in ready for action in self._handlers[type(each)](each, now)]
         for pull in window.released():
             actions += self._pull(pull, now)
         return actions
@@ -169,9 +191,57 @@ class Shard:
     def _may_rejoin(self, write: Write) -> bool:
         return self._removed.get(write.id.rank, -1) < write.id.incarnation
 
+    def _in_cut(self, write: Write, now: float) -> list[Action]:
+        """Handle a write, and keep the state that is to be the next checkpoint (E7b).
+
+        The cut of clock c holds all writes of the clocks below c and none of the others. What comes early is
+        kept out of it: before the first such write the shard is copied, and the copy then takes in what still
+        belongs to it. So nobody waits for a checkpoint, and it is consistent under every model.
+        """
+        actions: list[Action] = []
+        early = self._belongs_to(write) >= self.cut
+        if early and self.shadow is None:
+            self.shadow = self.copy()
+            actions.append(Shadow(self.number))
+        elif self.shadow is not None and not early:
+            actions += self._to_shadow(write, now)
+        actions += self._handlers[type(write)](write, now)
+        return actions + self._end_cut()
+
+    def _belongs_to(self, write: Write) -> int:
+        """Return the clock that a write belongs to; programs whose clocks do not count are never early."""
+        if not self.layout.counts(write.id.rank):
+            return -1
+        if isinstance(write, Push):
+            return write.clock
+        return self.clocks.reached.get(write.id.rank, 0)
+
+    def _to_shadow(self, write: Write | Remove, now: float) -> list[Action]:
+        shadow: Shard = self.shadow  # type: ignore[assignment]  # asked before
+        if isinstance(write, Remove):
+            actions = shadow._remove(write, now)
+        else:
+            actions = shadow._handlers[type(write)](write, now)
+        applies = [action for action in actions if isinstance(action, Apply)]
+        for apply in applies:
+            apply.shadow = True
+        return list(applies)
+
+    def _end_cut(self) -> list[Action]:
+        """Hand a checkpoint out when every worker has ended the clocks before it."""
+        if self.clocks.min < self.cut or self.clocks.min == math.inf:
+            return []
+        source = self.shadow or self
+        keep = Keep(self.number, self.cut, source.export(self.cut), self.shadow is not None)
+        self.shadow = None
+        self.cut += self.layout.safety.checkpoint_every
+        return [keep]
+
     def _control(self, event: Message, now: float) -> list[Action]:
         if isinstance(event, Remove):
-            return self._remove(event, now)
+            actions = self._to_shadow(event, now) if self.shadow is not None else []
+            actions += self._remove(event, now)
+            return actions + self._end_cut() if self.cut else actions
         if isinstance(event, SetModel):
             done = Send(CONTROLLER, ModelSet(self.number, event.number))
             if event.number < self._model_number:
@@ -269,7 +339,7 @@ class Shard:
         actions: list[Action] = [
             self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())
         ]
-        rose = self.clocks.advance(rank, clock.clock, clock.jump)
+        rose = self.clocks.advance(rank, clock.clock, clock.jump or self.restored)
         self._pushed.pop(rank, None)
         self._halfway.pop(rank, None)
         if not clock.jump:
@@ -373,10 +443,61 @@ class Shard:
     # Copies and parts
 
     def copy(self) -> Shard:
-        """Return the state that another replica needs: everything but the reads, which only the tail has."""
-        twin = copy.deepcopy(self)
+        """Return the state that another replica needs: everything but the reads, which only the tail has.
+
+        The messages in it are shared: nobody changes them.
+        """
+        shared: list[Any] = [self.layout, self.model]
+        for pushes in (*self.rounds.values(), *self.aside.values()):
+            shared += pushes
+        for window in self._windows.values():
+            shared += window.early
+        shared += [waiting.message for waiting in self.parked]
+        twin: Shard = copy.deepcopy(self, {id(each): each for each in shared})
         twin.drop_reads()
         return twin
+
+    # Checkpoints
+
+    def export(self, clock: int) -> dict[str, Any]:
+        """Return the state at the cut of `clock`, as numbers and texts, for a checkpoint."""
+        known = RangedVectorClock(self.start, self.stop)
+        for rank, window in self._windows.items():
+            if window.last:
+                known.set(self.start, self.stop, f"{rank}.{window.incarnation}", window.last)
+        states = {rank: dict(kept).get(clock) for rank, kept in self.states.items() if rank in self.clocks}
+        return {
+            "clocks": dict(self.clocks.items()),
+            "reached": dict(self.clocks.reached),
+            "versions": dict(self.versions),
+            "counted": self.counted,
+            "known": known.state(),
+            "states": {rank: state for rank, state in states.items() if state is not None},
+        }
+
+    def restore(self, saved: dict[str, Any], clock: int, fresh: bool) -> None:
+        """Take over the state of a checkpoint.
+
+        With `fresh`, all programs start again; else they go on, and what they sent after the checkpoint is
+        lost, except what they still keep to send again.
+        """
+        self.clocks = Clocks([])
+        for rank, at in saved["reached"].items():
+            self.clocks.reached[int(rank)] = at
+        for rank in saved["clocks"]:
+            self.clocks.add(int(rank), clock)
+        self.versions = dict(saved["versions"])
+        self.counted = saved["counted"]
+        self.states = {int(rank): ((clock, state),) for rank, state in saved["states"].items()}
+        if self.cut:
+            self.cut = clock + self.layout.safety.checkpoint_every
+        if fresh:
+            return
+        self.restored = True
+        known = RangedVectorClock.from_state(saved["known"]).at(self.start)
+        for sender, last in known.items():
+            rank, _, incarnation = str(sender).partition(".")
+            self._windows[int(rank)] = Window(int(incarnation), last)
 
     def drop_reads(self) -> None:
         """Forget the reads that wait; their workers ask the new tail."""

@@ -75,6 +75,11 @@ class Window:
             self.last = ready[-1].id.sequence
         return ready
 
+    @property
+    def early(self) -> list[Write]:
+        """Writes that came before one they follow."""
+        return list(self._early.values())
+
     def forget_early(self) -> None:
         """Drop what came out of order; it is not acknowledged, and comes again."""
         self._early.clear()

@@ -296,7 +296,8 @@ class ProgramHost:
             elif kind is Complete:
                 self._completed(action)  # type: ignore[arg-type]
             elif kind is Deliver:
-                self.saved = action.state  # type: ignore[union-attr]
+                if action.state is not None:  # type: ignore[union-attr]
+                    self.saved = action.state  # type: ignore[union-attr]
                 self._begin()
             else:
                 raise ProtocolError(f"{self.node} was asked for {kind.__name__}")

@@ -16,14 +16,17 @@ from psbook.core.actions import (
     Discard,
     Divide,
     Invoke,
+    Keep,
     Parked,
     Send,
     Serves,
+    Shadow,
     Snapshot,
     Sum,
     TakeIn,
     Unparked,
 )
+from psbook.core.controls import CONTROLLER, Kept
 from psbook.core.keys import span
 from psbook.core.messages import Message, MessageId, Push, size
 from psbook.core.routes import Segment
@@ -34,9 +37,12 @@ from psbook.hosts.driver import Driver
 from psbook.hosts.program import message_text
 from psbook.storage import Storage
 from psbook.storage.combine import combined
+from psbook.storage.shard import Block
 from psbook.trace import Recorder
 
 SnapshotTaker = Callable[[Piece], object]
+
+Saver = Callable[[int, Segment, dict[str, Block], dict[str, Any]], tuple[Any, dict[str, Any]]]
 
 Storages = dict[str, Storage]
 """Values of one shard, by table."""
@@ -59,6 +65,8 @@ class ServerHost:
         Gets the values for the evaluation; they are never changed afterwards.
     execute
         Runs what touches values, in the order given: at once, or on a thread of the server's own.
+    save
+        Writes a shard's part of a checkpoint; returns what the controller is to know of it.
     """
 
     def __init__(
@@ -69,6 +77,7 @@ class ServerHost:
         recorder: Recorder,
         take_snapshot: SnapshotTaker,
         execute: Callable[..., object] | None = None,
+        save: Saver | None = None,
     ) -> None:
         self.server = server
         self.node = server.node
@@ -84,6 +93,8 @@ class ServerHost:
         self._full = recorder.wants("send")
         self._results: dict[tuple[int, int], tuple[MessageId, Any]] = {}
         """What each program's last call returned on each shard, in case the reply is lost."""
+        self._save = save
+        self._shadows: dict[int, Storages] = {}
         self._held: dict[int, deque[tuple[int, str, Message]]] = {}
         server.explains = self._full
         for replica in server.replicas.values():
@@ -103,6 +114,8 @@ class ServerHost:
             TakeIn: self._take_in,
             Discard: self._discard,
             Serves: self._serves_row,
+            Shadow: self._shadow,
+            Keep: self._keep,
         }
 
     def start(self) -> None:
@@ -176,11 +189,14 @@ class ServerHost:
     # Values
 
     def _apply(self, apply: Apply) -> None:
-        storage, pushes = self.shards[apply.shard][apply.table], apply.pushes
+        shards = self._shadows if apply.shadow else self.shards
+        if apply.shadow and apply.shard not in shards:
+            return  # the shadow was another server's, which is lost, and that checkpoint with it
+        storage, pushes = shards[apply.shard][apply.table], apply.pushes
         parts = [apply.total] if apply.total is not None else [(push.keys, push.value) for push in pushes]
         storage.apply(parts, apply.scale)
         kind = "replicate" if apply.copy else "apply"
-        if not self.recorder.wants(kind):
+        if apply.shadow or not self.recorder.wants(kind):
             return
         now = self.driver.now()
         for push in pushes:
@@ -194,6 +210,24 @@ class ServerHost:
             staleness=apply.version - 1 - push.read_version if push.read is not None else -1,
             message=str(push.id), cause=str(push.read) if push.read is not None else "",
         )  # fmt: skip
+
+    def _shadow(self, shadow: Shadow) -> None:
+        segment = self.server.replicas[shadow.shard].segment
+        self._shadows[shadow.shard] = copied = self._make_storages(segment)
+        for name, storage in self.shards[shadow.shard].items():
+            copied[name].load(storage.export())
+
+    def _keep(self, keep: Keep) -> None:
+        """Save a shard's part of a checkpoint."""
+        storages = self._shadows.pop(keep.shard, None) if keep.shadow else self.shards[keep.shard]
+        replica = self.server.replicas.get(keep.shard)
+        if self._save is None or storages is None or replica is None:
+            return
+        segment = replica.segment
+        blocks = {name: storage.export() for name, storage in storages.items()}
+        record, meta = self._save(keep.clock, segment, blocks, keep.state)
+        kept = Kept(keep.clock, segment.start, segment.stop, record, meta)
+        self._transmit(CONTROLLER, kept)
 
     def _sum(self, action: Sum) -> None:
         """Sum each round once, for the replicas (E3)."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from psbook.assembly import whole
-from psbook.core.actions import Action, End, Send
+from psbook.checkpoints import Checkpoints
+from psbook.core.actions import Action, Commit, End, Send
 from psbook.core.controller import Controller
 from psbook.core.controls import CONTROLLER, Hello, Start
 from psbook.core.messages import (
@@ -331,10 +332,22 @@ class Simulation:
                 self.transmit(CONTROLLER, action.to, action.message)
             elif isinstance(action, End) and not action.failure:
                 self._over = True
+            elif isinstance(action, Commit):
+                self._commit(action)
             elif self._troubles is not None:
                 self._troubles.carry_out(action)
             elif isinstance(action, End):
                 self.fail(CONTROLLER, NodeFailure(action.failure or ""))
+
+    def _commit(self, commit: Commit) -> None:
+        """Make a checkpoint of the parts that the servers have written."""
+        checkpoints: Checkpoints = self.plan.checkpoints  # type: ignore[assignment]  # else nothing is kept
+        checkpoints.store().commit(commit.clock, commit.records, commit.meta)
+        written = sum(record.bytes for record in commit.records)
+        self.recorder.add(
+            self.queue.now, CONTROLLER, "checkpoint", clock=commit.clock, bytes=written,
+            detail=str(checkpoints.url),
+        )  # fmt: skip
 
     def hand_over(self, rank: int) -> None:
         """Deal the batches that a lost worker has left out among the others."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from psbook.checkpoints import Checkpoints
 from psbook.core.consistency import Consistency
 from psbook.core.layout import Safety
 from psbook.errors import InvalidJob
@@ -47,6 +48,8 @@ class Simulator:
         What is done about lost messages and nodes; `Safety()` if there are faults, by default nothing.
     faults : Faults, optional
         What goes wrong, see `psbook.Faults`.
+    checkpoints : Checkpoints, optional
+        Where and how often the run is saved; see `Job.resume`. Writing costs no simulated time.
     placement : {"apart", "together"}
         Whether servers have hosts of their own, or server i shares that of worker i.
     seed : int
@@ -80,6 +83,7 @@ class Simulator:
     service: Law | float | None = None
     safety: Safety | None = None
     faults: Faults | None = None
+    checkpoints: Checkpoints | None = None
     placement: Literal["apart", "together"] = "apart"
     seed: int = 0
     trace: str = "full"
@@ -98,6 +102,8 @@ class Simulator:
             raise InvalidJob(f"safety={self.safety!r}; required: ps.Safety(replicas=…).")
         if self.faults is not None and not isinstance(self.faults, Faults):
             raise InvalidJob(f"faults={self.faults!r}; required: ps.Faults(ps.Crash(…), …).")
+        if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
+            raise InvalidJob(f"checkpoints={self.checkpoints!r}; required: ps.Checkpoints(url, every=…).")
         if self.placement not in ("apart", "together"):
             raise InvalidJob(f"placement={self.placement!r}; required: 'apart' or 'together'.")
         if self.trace not in LEVELS:
@@ -136,7 +142,7 @@ class Simulator:
         self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None = None
     ) -> Simulation:
         safety = Safety() if self.faults and self.safety is None else self.safety
-        plan = Plan.of(job, model, self.workers, self.servers, self.seed, safety)
+        plan = Plan.of(job, model, self.workers, self.servers, self.seed, safety, self.checkpoints)
         hosts = {}
         if self.placement == "together":
             programs = plan.layout.programs
