@@ -14,15 +14,17 @@ import psbook.data
 from psbook.checkpoints import Checkpoints
 from psbook.core.client import Client
 from psbook.core.consistency import Consistency
+from psbook.core.controls import Install
 from psbook.core.layout import NOTHING_FAILS, Layout, Safety, TableSpec
 from psbook.core.routes import Segment
 from psbook.core.server import Server
-from psbook.errors import InvalidJob
+from psbook.core.shard import Shard
+from psbook.errors import CheckpointError, InvalidJob
 from psbook.hosts.driver import Driver
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost, SnapshotTaker
 from psbook.job import Job, Role
-from psbook.recovery import describe, save_part
+from psbook.recovery import Saved, describe, save_part
 from psbook.storage import Storage
 from psbook.storage.shard import Block
 from psbook.trace import Recorder
@@ -158,6 +160,24 @@ class Plan:
         if self.job.saved is not None:
             self.job.saved.fill(segment, storages)
         return storages
+
+    def restore(self, segment: Segment) -> Install:
+        """Return a shard as it was in the last checkpoint, for a server that is to hold it.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no checkpoint, or it is not what was written.
+        """
+        if self.checkpoints is None:
+            raise CheckpointError("the run takes none; required: checkpoints=ps.Checkpoints(url, every=…).")
+        saved = Saved(self.checkpoints.store().read())
+        shard = Shard(segment, self.layout, self.model, self.every)
+        shard.restore(saved.state(segment), saved.clock, fresh=False)
+        storages = self.storages(segment)
+        saved.fill(segment, storages)
+        blocks = {name: storage.export() for name, storage in storages.items()}
+        return Install(segment, 0, shard, [blocks, {}])
 
     def _save(
         self, clock: int, segment: Segment, blocks: dict[str, Block], state: dict[str, Any]

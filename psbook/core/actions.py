@@ -250,9 +250,10 @@ class Orphaned:
 
 @dataclass(slots=True, eq=False)
 class Restore:
-    """No copy of a shard is left: bring it back from the last checkpoint."""
+    """No copy of a shard is left: install it on server `to`, from the last checkpoint."""
 
     segment: Segment
+    to: str
 
 
 @dataclass(slots=True, eq=False)

@@ -445,12 +445,12 @@ class Client:
         for shard, parts in changed.items():
             for part in parts:
                 self._inherit(shard, part.shard)
-        self._resynchronise()
+        catching_up = self._resynchronise(now)
         affected = [request for request in self._requests.values() if request.id.shard in changed]
         actions: list[Action] = []
         for request in affected:
             actions += [self._again(each) for each in self._cut(request, changed[request.id.shard])]
-        return actions
+        return actions + catching_up
 
     def _inherit(self, shard: int, part: int) -> None:
         """Number messages to a part of a shard on from those to the whole (C1)."""
@@ -506,21 +506,29 @@ class Client:
             pending.parts[part.shard] = (place[0] + cut.start, place[0] + cut.stop)
         return piece
 
-    def _resynchronise(self) -> None:
-        """A shard that was restored from a checkpoint does not know this program's last writes."""
+    def _resynchronise(self, now: float) -> list[Action]:
+        """Tell a shard that came back from a checkpoint where this program is (semantics.md E5).
+
+        What it does not know and was acknowledged before is lost; what was not is sent again, and then the
+        clock, which may have been.
+        """
+        clocks: list[Action] = []
         for shard, segment in self._segments.items():
-            if segment.restored and segment.epoch == self.routes.epoch:
-                writes = [
-                    request for request in self._requests.values()
-                    if request.id.shard == shard and type(request) is not Pull and request.after != UNORDERED
-                ]  # fmt: skip
-                if writes:
-                    writes[0].after = RESYNC
-                else:
-                    self._last_write[shard] = RESYNC
-                for request in self._requests.values():
-                    if type(request) is Pull and request.id.shard == shard:
-                        request.after = min(request.after, writes[0].id.sequence if writes else RESYNC)
+            if not segment.restored or segment.epoch != self.routes.epoch:
+                continue
+            of_shard = [request for request in self._requests.values() if request.id.shard == shard]
+            writes = [each for each in of_shard if type(each) is not Pull and each.after != UNORDERED]
+            if writes:
+                writes[0].after = RESYNC
+            else:
+                self._last_write[shard] = RESYNC
+            if self.clocked and not self.finished:
+                clock = Clock(self._next_id("", shard), self.clock, jump=True, sent=now)
+                clocks.append(self._write(clock, shard))
+            for request in of_shard:
+                if type(request) is Pull:
+                    request.after = self._last_write[shard]
+        return clocks
 
     def validate(self) -> None:
         """Raise `ProtocolError` unless the state keeps every invariant of the protocol."""

@@ -84,7 +84,7 @@ class Controller:
             ModelSet: self._model_set,
             Beat: self._beat,
             Kept: self._kept,
-            Installed: lambda done, now: self._moved(self.membership.installed(done)),
+            Installed: self._installed,
             Frozen: lambda done, now: self._moved(self.membership.frozen(done)),
         }
 
@@ -196,7 +196,7 @@ class Controller:
             since = min(self.heard[node] for node in late)
             names = ", ".join(sorted(late))
             actions += self._lose(sorted(late), f"{names}: no sign of life since {since:g} s", now)
-        actions += self.membership.orders()
+        actions += [*self._restorations(), *self.membership.orders()]
         for rank, incarnation in self.removed.items():
             actions += self._everywhere(lambda shard, r=rank, i=incarnation: Remove(shard, r, i))  # type: ignore[misc]
         return actions + self._spread_model()
@@ -229,8 +229,7 @@ class Controller:
                 if not self.restores:
                     gone = f"{detail}. No copy of shard {segment.shard} is left"
                     return [*actions, End(f"{gone}; required: replicas, or a checkpoint.")]
-                actions.append(Restore(segment))
-            actions += self._moved([])
+            actions += [*self._restorations(), *self._moved([])]
         for node in nodes:
             if node in self._ranks:
                 actions += self._lose_program(self._ranks[node], now)
@@ -247,10 +246,17 @@ class Controller:
         actions += [Orphaned(rank), *self._open_barriers()]
         return actions if self.active else [*actions, End(f"{node} was the last program, and is lost")]
 
-    def restored(self, shard: int, server: str) -> list[Action]:
-        """A shard of which no copy was left lives again on a server."""
-        self.membership.restored(shard, server)
-        return self._moved([])
+    def _restorations(self) -> list[Action]:
+        """Ask for every shard that is lost, on the server that holds least."""
+        if not self.membership.servers:
+            return []
+        return [Restore(segment, self.membership.emptiest()) for segment in self.membership.lost]
+
+    def _installed(self, done: Installed, now: float) -> list[Action]:
+        if any(segment.shard == done.shard for segment in self.membership.lost):
+            self.membership.restored(done.shard, done.node)
+            return self._moved([])
+        return self._moved(self.membership.installed(done))
 
     def _moved(self, orders: list[Action]) -> list[Action]:
         """Plan on; send the map to everybody if it has changed."""

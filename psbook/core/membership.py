@@ -166,6 +166,10 @@ class Membership:
                 else:
                     self.moves[segment.shard] = Move(segment.shard, goal, "head", {segment.head})
 
+    def emptiest(self) -> str:
+        """Return the server that holds least."""
+        return min(self._staying() or self.servers, key=lambda node: (self._load(node), node))
+
     def _goal(self, segment: Segment) -> tuple[str, ...]:
         """Return the chain that a shard should have: its owner, then as many others as there are replicas."""
         copies = self.layout.safety.replicas

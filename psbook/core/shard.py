@@ -339,14 +339,15 @@ class Shard:
         actions: list[Action] = [
             self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())
         ]
+        steps = clock.clock - self.clocks[rank]
         rose = self.clocks.advance(rank, clock.clock, clock.jump or self.restored)
         self._pushed.pop(rank, None)
         self._halfway.pop(rank, None)
-        if not clock.jump:
-            self.counted += 1
+        if not clock.jump or self.restored:
+            self.counted += steps
         if rose and self.rounds:
             actions += self._close_rounds()
-        if self.every and self.counted % self.every == 0 and not clock.jump:
+        if self.every and self.counted % self.every == 0 and (self.restored or not clock.jump):
             actions.append(Snapshot(self.counted, self.updates, self.number))
         if self.parked and (rose or not self.model.min_only):
             actions += self._release(now)

@@ -82,7 +82,7 @@ class Simulation:
             None if plan.job.evaluate is None
             else Evaluator(plan.job.evaluate, plan.job.tables, self.recorder)
         )  # fmt: skip
-        self.controller = Controller(layout)
+        self.controller = Controller(layout, restores=plan.checkpoints is not None)
         self._troubles = Troubles(self, faults or Faults()) if layout.safety.active else None
         self.hosts: dict[str, ProgramHost | ServerHost] = {}
         self._receivers: dict[str, Callable[[str, Message], object]] = {CONTROLLER: self.control}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from psbook.core.actions import Action, End, Lost, Orphaned, Restart
+from psbook.core.actions import Action, End, Lost, Orphaned, Restart, Restore
 from psbook.core.controls import CONTROLLER, Beat, Reroute
 from psbook.core.messages import Message
-from psbook.errors import NodeFailure
+from psbook.errors import CheckpointError, NodeFailure
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost
 from psbook.simulator.faults import Event, Faults
@@ -51,6 +51,9 @@ class Troubles:
             self._pending[event.node] += event.kind in ("restart", "resume")
             simulation.queue.at(event.time, self._happen, event)
         self._controller = simulation.controller
+        self._updates: dict[int, int] = {}
+        """Updates that each shard had when a server was lost that held it."""
+        self._restoring: set[int] = set()
         self._steps = -1
         self._moved_at = 0.0
 
@@ -108,6 +111,9 @@ class Troubles:
         if isinstance(host, ProgramHost):
             host.halt()
             host.close(simulation.queue.now, "lost")
+        elif host is not None:
+            for number, replica in host.server.replicas.items():
+                self._updates[number] = max(self._updates.get(number, 0), replica.shard.updates)
 
     def _start(self, node: str, incarnation: int) -> None:
         """Put an empty process in the place of a dead one."""
@@ -147,8 +153,28 @@ class Troubles:
                 self._start(node, action.incarnation)
         elif isinstance(action, Orphaned):
             simulation.hand_over(action.rank)
+        elif isinstance(action, Restore):
+            self._restore(action)
         elif isinstance(action, End) and action.failure:
             simulation.fail(CONTROLLER, NodeFailure(action.failure))
+
+    def _restore(self, restore: Restore) -> None:
+        """Bring a shard back of which only a checkpoint is left, and say how much is lost (E5)."""
+        simulation, segment = self.simulation, restore.segment
+        try:
+            install = simulation.plan.restore(segment)
+        except CheckpointError as error:
+            lost = NodeFailure(f"no copy of shard {segment.shard} is left, and no checkpoint: {error}")
+            simulation.fail(CONTROLLER, lost)
+            return
+        if segment.shard not in self._restoring:
+            self._restoring.add(segment.shard)
+            updates = self._updates.get(segment.shard, 0) - install.state.updates
+            simulation.recorder.add(
+                simulation.queue.now, segment.tail, "lost", shard=segment.shard, value=updates,
+                detail=f"shard {segment.shard} goes back to a checkpoint: {updates} updates are lost",
+            )  # fmt: skip
+        simulation.transmit(CONTROLLER, restore.to, install)
 
     def settle(self) -> None:
         """Let every server that lives take up the last map, whose message may still be under way."""
