@@ -116,9 +116,10 @@ class Plan:
     ) -> ProgramHost:
         """Make the host of a program, at first or when it is started again."""
         job = self.job
+        data = self.shards[rank] if rank < len(self.shards) else None
 
         def worker(host: ProgramHost) -> Worker:
-            return Worker(host, job.tables, self.shards[rank], job.batching, self.seed, job.nonfinite)
+            return Worker(host, job.tables, data, job.batching, self.seed, job.nonfinite)
 
         client = Client(rank, self.layout, self.model, incarnation=incarnation)
         program = self.roles[self.layout.role(rank)].program
@@ -127,8 +128,8 @@ class Plan:
             client.clock = saved.clock
             program = ended if rank in saved.finished else program
         prepare = getattr(program, "prepare", None)
-        if prepare is not None:
-            prepare = partial(prepare, job.tables, self.shards[rank], job.batching)
+        if prepare is not None and data is not None:
+            prepare = partial(prepare, job.tables, data, job.batching)
         host = ProgramHost(client, program, worker, driver, recorder, prepare)
         host.saved = None if saved is None else saved.states.get(rank)
         return host

@@ -70,19 +70,16 @@ class Worker:
         self._seed = seed
         self._nonfinite = nonfinite
         self._programs = layout.programs
-        self.role = layout.roles[rank]
+        self.role = layout.role(rank)
         self._first = layout.roles.index(self.role)  # programs of a role have consecutive ranks
         self.rank = rank - self._first
         self.workers = layout.roles.count(self.role)
         self.data = data
         self.rng = generator(seed, "program", rank)
         self.saved: Any = None
-        self._handed_out = 0
-        self._skipped = 0
         self._keeps = layout.safety.active or bool(layout.safety.checkpoint_every)
         if host.saved is not None:
             self.saved = host.saved["program"]
-            self._skipped = host.saved["batches"]
             self.rng.bit_generator.state = host.saved["rng"]
 
     @property
@@ -189,8 +186,14 @@ class Worker:
         return operation
 
     def _state(self, state: Any) -> dict[str, Any]:
-        batches = self._handed_out
-        return {"program": detached(state), "batches": batches, "rng": self.rng.bit_generator.state}
+        supply = self._host.supply
+        return {
+            "program": detached(state),
+            "taken": supply.taken,
+            "given": supply.given,
+            "adopted": supply.taken_adopted,
+            "rng": self.rng.bit_generator.state,
+        }
 
     def flush(self) -> Operation[None]:
         """Wait until every push so far is acknowledged."""
@@ -288,23 +291,14 @@ class Worker:
         given = self._batching
         if epochs is None and iterations is None:
             epochs, iterations = given.epochs, given.iterations
-        own = batches(
-            self.data, given.size if size is None else size, epochs=epochs, iterations=iterations,
-            seed=self._seed, worker=self._host.client.rank, shuffle=shuffle,
-        )  # fmt: skip
-        return self._hand_out(own)
-
-    def _hand_out(self, own: Iterator[Any]) -> Iterator[Any]:
-        """Go on where this worker was before it was lost; then with what others have left."""
-        for batch in own:
-            if self._skipped:
-                self._skipped -= 1
-                self._handed_out += 1
-                continue
-            self._handed_out += 1
-            yield batch
-        while self._host.adopted:
-            yield self._host.adopted.popleft()
+        if self.data is None and self._host.joined:
+            own: Iterator[Any] = iter(())
+        else:
+            own = batches(
+                self.data, given.size if size is None else size, epochs=epochs, iterations=iterations,
+                seed=self._seed, worker=self._host.client.rank, shuffle=shuffle,
+            )  # fmt: skip
+        return self._host.supply.feed(own, lambda: self._host.clock)
 
     def report(self, **values: float) -> None:
         """Record numbers by name, such as the loss of a mini-batch; they are in ``run.reports``.

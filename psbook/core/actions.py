@@ -234,6 +234,13 @@ class Lost:
 
 
 @dataclass(slots=True, eq=False)
+class Left:
+    """A server holds nothing any more, and was to leave: its process may end."""
+
+    node: str
+
+
+@dataclass(slots=True, eq=False)
 class Restart:
     """Start a program again, as its next incarnation, where it can run."""
 
@@ -265,6 +272,6 @@ class End:
 
 Action: TypeAlias = (
     Send | Apply | Answer | Invoke | Snapshot | Parked | Unparked | Complete | Deliver | End
-    | Lost | Restart | Orphaned | Restore | Committed | Sum | Divide | CopyOut | TakeIn | Discard | Serves
+    | Lost | Left | Restart | Orphaned | Restore | Committed | Sum | Divide | CopyOut | TakeIn | Discard | Serves
     | Shadow | Keep | Commit
 )  # fmt: skip

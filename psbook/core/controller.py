@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from psbook.core.actions import Action, Commit, End, Lost, Orphaned, Restart, Restore, Send
+from psbook.core.actions import Action, Commit, End, Left, Lost, Orphaned, Restart, Restore, Send
 from psbook.core.consistency import Consistency
 from psbook.core.controls import (
     Arrive,
@@ -151,6 +151,8 @@ class Controller:
             self.incarnations[node] = beat.incarnation
             if node not in self._ranks:
                 actions += self._lose([node], f"{node} was started again, and has lost what it held", now)
+        if node in self.membership.departed:
+            return []
         if node not in self._ranks and node not in self.membership.servers:
             actions += self._join(node)
         self.heard[node] = now
@@ -172,7 +174,7 @@ class Controller:
 
     def _join(self, server: str) -> list[Action]:
         self.membership.joined(server)
-        return self._moved([])
+        return self._moved(self.membership.orders())
 
     def add_program(self, rank: int, now: float) -> None:
         """A worker joins; it is heard of from now on."""
@@ -261,14 +263,13 @@ class Controller:
     def _moved(self, orders: list[Action]) -> list[Action]:
         """Plan on; send the map to everybody if it has changed."""
         membership = self.membership
-        membership.plan()
-        actions = [*orders, *membership.orders()]
+        actions = [*orders, *membership.plan()]
         if membership.routes.epoch > self._published:
             self._published = membership.routes.epoch
             programs = [self.layout.node(rank) for rank in sorted(self.active)]
             everybody = [*sorted(membership.servers), *programs]
             actions = [*(Send(node, Reroute(membership.routes)) for node in everybody), *actions]
-        return actions
+        return [*actions, *(Left(node) for node in membership.let_go())]
 
     def _everywhere(self, message: Callable[[int], Message]) -> list[Action]:
         """Say something to the head of every shard."""

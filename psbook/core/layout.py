@@ -163,6 +163,14 @@ class Layout:
         """Node of a program; one that joined later has the next number of the first role."""
         return self.programs[rank] if rank < len(self.programs) else f"{self.roles[0]}-{rank}"
 
+    def rank(self, node: str) -> int | None:
+        """Rank of a program, also of one that joined; ``None`` if the node is none."""
+        if node in self.programs:
+            return self.programs.index(node)
+        role, _, number = node.rpartition("-")
+        joined = role == self.roles[0] and number.isdigit() and int(number) >= len(self.programs)
+        return int(number) if joined else None
+
     def role(self, rank: int) -> str:
         """Role of a program."""
         return self.roles[rank] if rank < len(self.roles) else self.roles[0]

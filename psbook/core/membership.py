@@ -56,6 +56,8 @@ class Membership:
         self.servers = set(layout.servers)
         """Servers that live."""
         self.leaving: set[str] = set()
+        self.departed: set[str] = set()
+        """Servers that have left; they are not taken in again."""
         self.lost: list[Segment] = []
         """Shards of which no copy is left."""
         self.moves: dict[int, Move] = {}
@@ -104,9 +106,13 @@ class Membership:
         if self._ring is not None and self._staying():
             self._ring = Ring(self._staying(), self._ring.points)
 
-    def gone(self, node: str) -> bool:
-        """Whether a server that leaves holds nothing any more."""
-        return node in self.leaving and not self.routes.of(node)
+    def let_go(self) -> list[str]:
+        """Return the servers that were to leave and hold nothing any more; they are members no longer."""
+        gone = sorted(node for node in self.leaving if not self.routes.of(node))
+        self.servers -= set(gone)
+        self.leaving -= set(gone)
+        self.departed |= set(gone)
+        return gone
 
     def restored(self, shard: int, node: str) -> None:
         """A shard of which no copy was left lives again on `node`, as it was some time ago."""
@@ -150,8 +156,15 @@ class Membership:
             self._owner[shard] = owners.get(stop, self._owner[segment.shard])
         self.moves[segment.shard] = Move(segment.shard, parts, "head", {segment.head})
 
-    def plan(self) -> None:
-        """Begin a move for every shard that is not where it should be."""
+    def plan(self) -> list[Action]:
+        """Begin a move for every shard that is not where it should be; return the first orders."""
+        before = set(self.moves)
+        self._plan()
+        return [
+            order for shard, move in self.moves.items() if shard not in before for order in self._order(move)
+        ]
+
+    def _plan(self) -> None:
         if self._ring is not None:
             self._cut_for_ring()
         for segment in self.routes.segments:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from psbook.errors import ForeignAwaitable, NotAwaited, ProgramError, ProtocolEr
 from psbook.hosts.booking import Booking
 from psbook.hosts.driver import Driver, Outcome
 from psbook.hosts.mailbox import Mailbox, Wanted
+from psbook.hosts.supply import Supply
 from psbook.operation import Operation
 from psbook.trace import Recorder
 
@@ -66,12 +66,15 @@ class ProgramHost:
         """How often the coroutine was resumed: while it stands still, the program makes no progress."""
         self.saved: Any = None
         """What the program declared as its state before it was lost; ``None`` at its first start."""
-        self.adopted: deque[Any] = deque()
-        """Batches that a lost worker has left."""
+        self.supply = Supply()
+        """What the program has still to work through."""
+        self.leaving = False
+        """Whether the program is to end at its next clock."""
         self._program = program
         self._make_worker = make_worker
         self._prepare = prepare
         self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._between = False
         self._operations: dict[int, Operation[Any]] = {}
         self._ticket = 0
         self._unchecked: list[tuple[Operation[Any], int]] = []
@@ -122,6 +125,7 @@ class ProgramHost:
     def submit(self, make: Callable[[int], Command], operation: Operation[Any]) -> None:
         """Begin an operation through the client."""
         self._ticket += 1
+        self._between = self._between and not operation.label.startswith("worker.push")
         self._operations[self._ticket] = operation
         self._note(operation)
         self._perform(self.client.handle(make(self._ticket), self.driver.now()))
@@ -140,6 +144,7 @@ class ProgramHost:
         now = self.driver.now()
         self.booking.book("compute", now, self.clock, "program")
         self.submit(lambda ticket: DoClock(ticket, state), operation)
+        self._between = True
         self.recorder.add(now, self.node, "clock", clock=self.clock)
 
     def compute(self, function: Callable[[], Any], operation: Operation[Any]) -> None:
@@ -172,7 +177,20 @@ class ProgramHost:
         """The program has taken up a pulled value."""
         self.client.saw(parts)
 
+    @property
+    def joined(self) -> bool:
+        """Whether the program was not there at the start."""
+        return self.client.rank >= len(self.client.layout.programs)
+
     # The coroutine
+
+    def _restart(self, state: Any) -> None:
+        """Go on where the program was when it last ended an iteration, if it had before it was lost."""
+        if state is not None:
+            self.saved = state
+        if self.saved is not None:
+            taken, given, adopted = (self.saved[name] for name in ("taken", "given", "adopted"))
+            self.supply = Supply(taken, given, adopted, self.supply.adopted)
 
     def _begin(self) -> None:
         self.booking.book(
@@ -208,6 +226,9 @@ class ProgramHost:
         except Exception as error:  # noqa: BLE001  # whatever a program raises reaches the caller of the run
             self._fail(self._foreign("something of asyncio") if _wants_asyncio(error) else error, error)
             return
+        if self.leaving and self._between:
+            self._leave()
+            return
         self._waiting, self._since = operation, self.driver.now()
         operation.watch(self._woken)
 
@@ -225,6 +246,14 @@ class ProgramHost:
         self.booking.waited(operation, self._since, self.driver.now(), self.clock)
         self._step()
 
+    def _leave(self) -> None:
+        """End the program between two iterations; what it has not worked through is for others."""
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None:
+            with contextlib.suppress(Exception):
+                coroutine.close()
+        self._finish_program()
+
     def _returned(self, result: Any) -> None:
         self.result = result
         self._coroutine = None
@@ -233,6 +262,9 @@ class ProgramHost:
         except NotAwaited as error:
             self._fail(error)
             return
+        self._finish_program()
+
+    def _finish_program(self) -> None:
         finish: Operation[Any] = Operation("the end of the program", "reply")
         finish.watch(self._left)
         self._waiting, self._since = finish, self.driver.now()
@@ -296,8 +328,7 @@ class ProgramHost:
             elif kind is Complete:
                 self._completed(action)  # type: ignore[arg-type]
             elif kind is Deliver:
-                if action.state is not None:  # type: ignore[union-attr]
-                    self.saved = action.state  # type: ignore[union-attr]
+                self._restart(action.state)  # type: ignore[union-attr]
                 self._begin()
             else:
                 raise ProtocolError(f"{self.node} was asked for {kind.__name__}")

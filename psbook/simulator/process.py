@@ -106,4 +106,5 @@ class Process:
         self._simulation.fail(node, error)
 
     def ended(self, node: str) -> None:
-        """Nothing to do: the controller knows."""
+        """A program has ended; its shards know."""
+        self._simulation.ended(node)

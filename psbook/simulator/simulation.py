@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,7 @@ class Simulation:
         self.recorder = Recorder(level, path)
         self._compute = Draws(compute, plan.seed)
         self._measured = compute.measured
-        self._computed = [0] * len(plan.layout.programs)
+        self._computed: Counter[int] = Counter()
         self._network = network
         self._service = None if service is None else Draws(service, service_seed(plan.seed))
         self._progress = progress
@@ -148,13 +149,15 @@ class Simulation:
 
     def make_host(self, node: str, process: Driver, incarnation: int = 0) -> ProgramHost | ServerHost:
         """Make the host of a node, at first or when it is started again."""
-        plan, layout = self.plan, self.plan.layout
+        plan = self.plan
         host: ProgramHost | ServerHost
-        if node in layout.programs:
-            rank = layout.programs.index(node)
+        rank = plan.layout.rank(node)
+        if rank is not None:
             host = plan.program_host(rank, process, self.recorder, incarnation)
-            if node in self.hosts:
-                host.booking.until = self.queue.now
+            host.booking.until = self.queue.now
+            before = self.hosts.get(node)
+            if isinstance(before, ProgramHost):
+                host.supply.adopt(before.supply.adopted)
         else:
             host = plan.server_host(node, process, self.recorder, self._snapshot, incarnation=incarnation)
         self.hosts[node] = host
@@ -180,6 +183,15 @@ class Simulation:
             )
         return self._over
 
+    def _members(self) -> dict[str, Any]:
+        """Who has taken part, those who joined included."""
+        counts = self.plan.layout.counts
+        return {
+            "programs": [host.node for host in self.programs],
+            "workers": [host.node for host in self.programs if counts(host.client.rank)],
+            "servers": [host.node for host in self.servers],
+        }
+
     def _end(self) -> float:
         """Return when the last program ended; the controller hears of it later, if messages take time."""
         return self.queue.now if self._error else max(host.booking.until for host in self.programs)
@@ -189,7 +201,7 @@ class Simulation:
         for host in self.programs:
             host.halt()
             host.close(end)
-        return self.recorder.trace({**self._meta, "end": end})
+        return self.recorder.trace({**self._meta, **self._members(), "end": end})
 
     def _last_evaluation(self, pieces: list[Piece]) -> None:
         if self._evaluator is not None and not self._evaluator.covers(pieces):
@@ -276,7 +288,9 @@ class Simulation:
         self._over = True
 
     def ended(self, node: str) -> None:
-        """Nothing to do: the controller knows."""
+        """A program has ended; the controller knows."""
+        if self._troubles is not None:
+            self._troubles.ended(node)
 
     # Servers and the controller
 
@@ -286,7 +300,7 @@ class Simulation:
             return host.receive
         if self._service is None:
             return lambda source, message: self._serve(host, source, message)
-        draws, number = self._service, self.plan.layout.servers.index(host.node)
+        draws, number = self._service, int(host.node.rpartition("-")[2])
         free = 0.0
 
         def receive(source: str, message: Message) -> None:
@@ -349,8 +363,21 @@ class Simulation:
             detail=str(checkpoints.url),
         )  # fmt: skip
 
-    def hand_over(self, rank: int) -> None:
-        """Deal the batches that a lost worker has left out among the others."""
+    def deal(self, batches: list[Any], giver: str) -> None:
+        """Deal the batches that a worker has left out among the others, one by one."""
+        alive = self._troubles.processes if self._troubles is not None else {}
+        others = [
+            host for host in self.programs
+            if host.node != giver and not host.finished and alive[host.node].alive
+            and self.plan.layout.counts(host.client.rank)
+        ]  # fmt: skip
+        for index, host in enumerate(others):
+            host.supply.adopt(batches[index :: len(others)])
+        if batches and not others:
+            self.recorder.add(
+                self.queue.now, giver, "lost", value=len(batches),
+                detail=f"{len(batches)} batches of {giver} are left undone: every other worker has finished",
+            )  # fmt: skip
 
     def _snapshot(self, piece: Piece) -> None:
         if self._evaluator is not None:

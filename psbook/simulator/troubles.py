@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import TYPE_CHECKING
 
-from psbook.core.actions import Action, End, Lost, Orphaned, Restart, Restore
+from psbook.core.actions import Action, End, Left, Lost, Orphaned, Restart, Restore
 from psbook.core.controls import CONTROLLER, Beat, Reroute
+from psbook.core.layout import Layout
 from psbook.core.messages import Message
-from psbook.errors import CheckpointError, NodeFailure
+from psbook.errors import CheckpointError, InvalidJob, NodeFailure
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost
 from psbook.simulator.faults import Event, Faults
@@ -42,13 +44,15 @@ class Troubles:
         layout, safety = plan.layout, plan.layout.safety
         self.nodes = [*layout.programs, *layout.servers, CONTROLLER]
         faults.check(self.nodes)
+        _check_newcomers(faults, layout)
         self.links = faults.links(plan.seed)
         self.processes = {node: Process(simulation, node) for node in self.nodes}
         self._beat = safety.lease / BEATS_A_LEASE
         self._resend = safety.resend
-        self._pending = {event.node: 0 for event in faults.events(self.nodes)}
-        for event in faults.events(self.nodes):
-            self._pending[event.node] += event.kind in ("restart", "resume")
+        events = faults.events([*self.nodes, *faults.newcomers])
+        self._pending = {event.node: 0 for event in events}
+        for event in events:
+            self._pending[event.node] += event.kind in ("restart", "resume", "join", "leave")
             simulation.queue.at(event.time, self._happen, event)
         self._controller = simulation.controller
         self._updates: dict[int, int] = {}
@@ -89,12 +93,18 @@ class Troubles:
     # Faults
 
     def _happen(self, event: Event) -> None:
-        simulation, process = self.simulation, self.processes[event.node]
+        simulation = self.simulation
         detail = f"{event.kind}: {event.fault.sentence}"
         simulation.recorder.add(simulation.queue.now, event.node, "fault", detail=detail)
-        if event.kind in ("restart", "resume"):
+        if event.kind not in ("crash", "pause"):
             self._pending[event.node] -= 1
-        if event.kind == "crash":
+        if event.kind == "join":
+            self._join(event.node)
+            return
+        process = self.processes[event.node]
+        if event.kind == "leave":
+            self._leave(event.node)
+        elif event.kind == "crash":
             self._end(event.node)
         elif event.kind == "restart":
             if not process.alive:
@@ -103,6 +113,38 @@ class Troubles:
             process.pause()
         else:
             process.resume()
+
+    def _join(self, node: str) -> None:
+        """A node that was not there at the start takes part from now on."""
+        simulation = self.simulation
+        rank = simulation.plan.layout.rank(node)
+        self.nodes.append(node)
+        self.processes[node] = process = Process(simulation, node)
+        host = simulation.make_host(node, process)
+        if rank is not None:
+            simulation.controller.add_program(rank, simulation.queue.now)
+            workers = [
+                each for each in simulation.programs if simulation.plan.layout.counts(each.client.rank)
+            ]
+            for other in workers:
+                if other is not host and not other.finished:
+                    host.supply.adopt(other.supply.give(1 / len(workers)))  # type: ignore[union-attr]
+        self._let_beat(node)
+        host.start()
+
+    def _leave(self, node: str) -> None:
+        """A node is to leave in good order."""
+        simulation, host = self.simulation, self.simulation.host(node)
+        if isinstance(host, ProgramHost):
+            host.leaving = True
+        else:
+            simulation.carry_out(simulation.controller.leave(node))
+
+    def ended(self, node: str) -> None:
+        """A program has ended; if it was told to leave, others get what it has left."""
+        host = self.simulation.host(node)
+        if isinstance(host, ProgramHost) and host.leaving:
+            self.simulation.deal(host.supply.left(host.clock), node)
 
     def _end(self, node: str) -> None:
         process, simulation = self.processes[node], self.simulation
@@ -146,17 +188,36 @@ class Troubles:
         simulation = self.simulation
         if isinstance(action, Lost):
             simulation.recorder.add(simulation.queue.now, action.node, "lost", detail=action.detail)
+        elif isinstance(action, Left):
+            simulation.recorder.add(
+                simulation.queue.now, action.node, "lost", detail="left; others hold what it held"
+            )
+            self.processes[action.node].crash()
         elif isinstance(action, Restart):
             node = simulation.plan.layout.node(action.rank)
             if not self._pending.get(node, 0):
                 self._end(node)
                 self._start(node, action.incarnation)
         elif isinstance(action, Orphaned):
-            simulation.hand_over(action.rank)
+            self._deal_out(action.rank)
         elif isinstance(action, Restore):
             self._restore(action)
         elif isinstance(action, End) and action.failure:
             simulation.fail(CONTROLLER, NodeFailure(action.failure))
+
+    def _deal_out(self, rank: int) -> None:
+        """Give others what a lost worker has not worked through, by the clocks that all shards counted."""
+        simulation = self.simulation
+        node = simulation.plan.layout.node(rank)
+        self._end(node)
+        shards = [
+            replica.shard for host in simulation.servers if self.processes[host.node].alive
+            for replica in host.server.replicas.values() if replica.answers
+        ]  # fmt: skip
+        counted = min((shard.clocks.reached.get(rank, 0) for shard in shards), default=0)
+        host = simulation.host(node)
+        if isinstance(host, ProgramHost):
+            simulation.deal(host.supply.left(counted), node)
 
     def _restore(self, restore: Restore) -> None:
         """Bring a shard back of which only a checkpoint is left, and say how much is lost (E5)."""
@@ -196,3 +257,17 @@ class Troubles:
             self._steps, self._moved_at = steps, simulation.queue.now
         elif simulation.queue.now - self._moved_at > PATIENCE * simulation.plan.layout.safety.lease:
             simulation.fail(CONTROLLER, simulation.why_stuck())
+
+
+def _check_newcomers(faults: Faults, layout: Layout) -> None:
+    """Raise `InvalidJob` unless every node that joins has a name of its own that the run can give."""
+    workers = len(layout.programs)
+    for node in faults.newcomers:
+        rank = layout.rank(node)
+        if rank == workers:
+            workers += 1
+        elif rank is not None or node in layout.servers or not re.fullmatch(r"server-\d+", node):
+            raise InvalidJob(
+                f"Join({node!r}); required: a new server such as 'server-{layout.count}', or the next "
+                f"worker, '{layout.roles[0]}-{workers}'."
+            )

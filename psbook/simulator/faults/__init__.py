@@ -11,6 +11,7 @@ from psbook.simulator.faults.events import Event
 from psbook.simulator.faults.fault import Fault
 from psbook.simulator.faults.links import Links
 from psbook.simulator.faults.losses import BurstyLoss, Loss, Partition
+from psbook.simulator.faults.members import Join, Leave
 from psbook.simulator.faults.message import LOST, NORMAL, Fate, MessageFault
 from psbook.simulator.faults.schedule import Faults
 from psbook.simulator.faults.slow import SlowNode
@@ -26,6 +27,8 @@ __all__ = [
     "Fate",
     "Fault",
     "Faults",
+    "Join",
+    "Leave",
     "Links",
     "Loss",
     "MessageFault",

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from psbook.errors import InvalidJob
 from psbook.simulator.faults.crashes import Crash, Pause, Rack
 from psbook.simulator.faults.fault import Fault
+from psbook.simulator.faults.members import Join, Leave
 from psbook.simulator.faults.names import is_pattern, known
 
 
@@ -22,7 +23,7 @@ class Event(NamedTuple):
         Simulated seconds.
     node : str
         Whose process.
-    kind : {"crash", "restart", "pause", "resume"}
+    kind : {"crash", "restart", "pause", "resume", "join", "leave"}
         "restart": an empty process of that name is there.
     fault : Fault
         Why.
@@ -30,7 +31,7 @@ class Event(NamedTuple):
 
     time: float
     node: str
-    kind: Literal["crash", "restart", "pause", "resume"]
+    kind: Literal["crash", "restart", "pause", "resume", "join", "leave"]
     fault: Fault
 
 
@@ -41,7 +42,7 @@ class _Outage(NamedTuple):
     last: Fault
 
 
-def events_of(faults: Iterable[Fault], nodes: Sequence[str] | None) -> list[Event]:
+def events_of(faults: Sequence[Fault], nodes: Sequence[str] | None) -> list[Event]:
     """The events of a schedule, sorted by time; see `Faults.events`."""
     crashes: dict[str, list[_Outage]] = {}
     pauses: dict[str, list[_Outage]] = {}
@@ -54,8 +55,13 @@ def events_of(faults: Iterable[Fault], nodes: Sequence[str] | None) -> list[Even
                 order[node] = None
                 outage = _Outage(fault.at, inf if never else fault.end, fault, fault)
                 group.setdefault(node, []).append(outage)
+    changes = [
+        Event(fault.at, fault.node, "join" if isinstance(fault, Join) else "leave", fault)
+        for fault in faults
+        if isinstance(fault, Join | Leave)
+    ]
     lives = (_life(node, crashes.get(node, ()), pauses.get(node, ())) for node in order)
-    return sorted(chain.from_iterable(lives), key=_time)  # stable: a node's own order is kept
+    return sorted([*changes, *chain.from_iterable(lives)], key=_time)  # stable: a node's own order is kept
 
 
 def _life(node: str, crashes: Iterable[_Outage], pauses: Iterable[_Outage]) -> list[Event]:

@@ -16,6 +16,7 @@ from psbook.simulator.faults.crashes import Crash, Pause, Rack
 from psbook.simulator.faults.delays import Delay, Duplicate, Reorder, SlowLink
 from psbook.simulator.faults.fault import Fault
 from psbook.simulator.faults.losses import BurstyLoss, Loss, Partition
+from psbook.simulator.faults.members import Join, Leave
 from psbook.simulator.faults.slow import SlowNode
 
 KINDS: Mapping[str, type[Fault]] = {
@@ -24,6 +25,8 @@ KINDS: Mapping[str, type[Fault]] = {
         Crash,
         Rack,
         Pause,
+        Join,
+        Leave,
         SlowNode,
         SlowLink,
         Delay,

@@ -15,6 +15,7 @@ from psbook.simulator.faults import drawing, preemptions, validation
 from psbook.simulator.faults.events import Event, events_of
 from psbook.simulator.faults.fault import Fault
 from psbook.simulator.faults.links import Links
+from psbook.simulator.faults.members import Join
 from psbook.simulator.faults.message import MessageFault
 from psbook.simulator.faults.names import covers
 from psbook.simulator.faults.plain import KINDS, fault_from_plain, to_plain
@@ -211,9 +212,14 @@ class Faults:
         InvalidJob
             An unknown name, a pattern that fits nothing, or a node on both sides of a partition.
         """
-        nodes = list(nodes)
+        nodes = [*nodes, *self.newcomers]
         for fault in self.faults:
             fault.check(nodes)
+
+    @property
+    def newcomers(self) -> tuple[str, ...]:
+        """Nodes that join while the run goes on."""
+        return tuple(dict.fromkeys(fault.node for fault in self.faults if isinstance(fault, Join)))
 
     def events(self, nodes: Iterable[str] | None = None) -> list[Event]:
         """Crashes, restarts and pauses, sorted by time; nodes at equal times as they are first named.

@@ -1,0 +1,81 @@
+"""What a program has still to work through, which may be shared with others while the run goes on (E8)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+REMEMBERED = 64
+"""Batches that are kept until their clock is known to be counted."""
+
+_END = object()
+
+
+class Supply:
+    """A program's own batches, then those that others have left.
+
+    Batches are made when they are taken, except what is given away: that is made at once, and held by whoever
+    gets it.
+
+    Examples
+    --------
+    >>> supply = Supply()
+    >>> taken = supply.feed(iter(range(6)), clock=lambda: 0)
+    >>> next(taken), supply.give(0.5), list(taken)
+    (0, [3, 4, 5], [1, 2])
+    """
+
+    def __init__(
+        self, taken: int = 0, given: int = 0, taken_adopted: int = 0, adopted: Iterable[Any] = ()
+    ) -> None:
+        self.taken = taken
+        """Own batches that were taken, in all starts of the program."""
+        self.given = given
+        """Own batches that were given away, from the end."""
+        self.taken_adopted = taken_adopted
+        """Batches of others that were taken."""
+        self.adopted: list[Any] = list(adopted)
+        """All batches that were taken over from others."""
+        self._skip = taken
+        self._own: Iterator[Any] = iter(())
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=REMEMBERED)
+
+    def feed(self, own: Iterator[Any], clock: Any) -> Iterator[Any]:
+        """Yield the program's batches: own ones that were not taken before, then others'."""
+        for _ in islice(own, self._skip):
+            pass
+        self._skip = 0
+        if self.given:
+            rest = list(own)
+            own = iter(rest[: len(rest) - self.given])
+        self._own = own
+        while True:
+            for batch in iter(lambda: next(self._own, _END), _END):  # others may take from it meanwhile
+                self.taken += 1
+                self._recent.append((clock(), batch))
+                yield batch
+            if self.taken_adopted >= len(self.adopted):
+                return
+            batch = self.adopted[self.taken_adopted]
+            self.taken_adopted += 1
+            self._recent.append((clock(), batch))
+            yield batch
+
+    def give(self, share: float) -> list[Any]:
+        """Give away a share of what is left, from the end."""
+        rest = list(self._own)
+        kept = len(rest) - int(len(rest) * share)
+        self._own = iter(rest[:kept])
+        self.given += len(rest) - kept
+        return rest[kept:]
+
+    def left(self, counted: int) -> list[Any]:
+        """Return what a lost program leaves, once `counted` of its clocks have been counted everywhere."""
+        open_batches = [batch for clock, batch in self._recent if clock >= counted]
+        return [*open_batches, *self._own, *self.adopted[self.taken_adopted :]]
+
+    def adopt(self, batches: Iterable[Any]) -> None:
+        """Take over what others have left."""
+        self.adopted.extend(batches)
