@@ -272,6 +272,6 @@ class End:
 
 Action: TypeAlias = (
     Send | Apply | Answer | Invoke | Snapshot | Parked | Unparked | Complete | Deliver | End
-    | Lost | Left | Restart | Orphaned | Restore | Committed | Sum | Divide | CopyOut | TakeIn | Discard | Serves
-    | Shadow | Keep | Commit
+    | Lost | Left | Restart | Orphaned | Restore | Committed | Sum | Divide | CopyOut | TakeIn | Discard
+    | Serves | Shadow | Keep | Commit
 )  # fmt: skip

@@ -24,7 +24,7 @@ class Supply:
     >>> supply = Supply()
     >>> taken = supply.feed(iter(range(6)), clock=lambda: 0)
     >>> next(taken), supply.give(0.5), list(taken)
-    (0, [3, 4, 5], [1, 2])
+    (0, [4, 5], [1, 2, 3])
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Supply:
             own = iter(rest[: len(rest) - self.given])
         self._own = own
         while True:
-            for batch in iter(lambda: next(self._own, _END), _END):  # others may take from it meanwhile
+            while (batch := next(self._own, _END)) is not _END:  # others may take from it meanwhile
                 self.taken += 1
                 self._recent.append((clock(), batch))
                 yield batch

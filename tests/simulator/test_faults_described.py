@@ -21,6 +21,8 @@ from psbook.simulator.faults import (
     Duplicate,
     Fault,
     Faults,
+    Join,
+    Leave,
     Loss,
     Partition,
     Pause,
@@ -59,6 +61,8 @@ MAKE = {
     "BurstyLoss": (BurstyLoss, {"probability": 0.1, "length": 3.0, "at": 1.0, "seconds": 2.0, "links": None}),
     "Duplicate": (Duplicate, {"probability": 0.1, "delay": 3.0, "at": 1.0, "seconds": 2.0, "links": None}),
     "Reorder": (Reorder, {"probability": 0.1, "delay": 3.0, "at": 1.0, "seconds": 2.0, "links": None}),
+    "Join": (Join, {"node": "server-3", "at": 1.0}),
+    "Leave": (Leave, {"node": "server-0", "at": 1.0}),
     "Partition": (Partition, {"a_nodes": ["a"], "b_nodes": ["b"], "at": 1.0, "seconds": 2.0}),
 }
 NO_NUMBER = [nan, -1, "3", True, 1j, None, 10**400, [1]]
