@@ -68,11 +68,13 @@ class Saved:
         checkpoint.verify()
         self.checkpoint = checkpoint
         self.clock: int = checkpoint.meta["clock"]
-        self.finished: set[int] = set(checkpoint.meta["finished"])
+        self.finished: set[int] = set()
         self.states: dict[int, Any] = {}
         for _, _, arrays, meta in self._parts:
             values = {key.removeprefix("programs/"): value for key, value in arrays.items()}
             self.states |= restored(meta["programs"], values)
+            active = {rank for rank, _ in meta["clocks"]}
+            self.finished |= {rank for rank, _ in meta["reached"]} - active
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the arrays where they are: whoever needs them reads them there."""

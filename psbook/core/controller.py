@@ -287,8 +287,7 @@ class Controller:
         self._parts = {clock: later for clock, later in self._parts.items() if clock > kept.clock}
         self.checkpoint = kept.clock
         ordered = [parts[start] for start in sorted(parts)]
-        finished = sorted(set(self._ranks.values()) - self.active)
-        meta = {**kept.meta, "clock": kept.clock, "finished": finished, "opened": self._opened}
+        meta = {**kept.meta, "clock": kept.clock}
         return [Commit(kept.clock, [part.record for part in ordered], meta)]
 
     # The model
