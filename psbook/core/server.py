@@ -23,11 +23,23 @@ from psbook.core.controls import (
     Stable,
 )
 from psbook.core.layout import Layout
-from psbook.core.messages import Message, Pull, Reject, Request
+from psbook.core.messages import (
+    Call,
+    Clock,
+    Finish,
+    Message,
+    Pull,
+    Push,
+    Reject,
+    Rejoin,
+    Request,
+)
 from psbook.core.replica import Replica
 from psbook.core.routes import Routes, Segment
 from psbook.core.shard import Shard
 from psbook.errors import ProtocolError
+
+REQUESTS = frozenset({Pull, Push, Clock, Finish, Call, Rejoin})
 
 
 class Server:
@@ -77,9 +89,8 @@ class Server:
 
     def handle(self, source: str, event: Message, now: float) -> list[Action]:
         """Take in a message; return what is to be done, in order."""
-        id = getattr(event, "id", None)
-        if id is not None:
-            return self._request(event, now)  # type: ignore[arg-type]  # of a server's messages, requests have one
+        if type(event) in REQUESTS:
+            return self._request(event, now)  # type: ignore[arg-type]  # exactly these types
         if isinstance(event, Forward):
             replica = self.replicas.get(event.shard)
             return replica.forwarded(source, event, now) if replica and now < self.lease_until else []
@@ -99,12 +110,11 @@ class Server:
         if now >= self.lease_until:
             return []
         replica = self.replicas.get(request.id.shard)
-        actions = None
         if replica is not None:
-            actions = replica.read(request, now) if isinstance(request, Pull) else replica.write(request, now)
-        if actions is None:
-            return [Send(self.layout.node(request.id.rank), Reject(request.id, self.routes.epoch))]
-        return actions
+            actions = replica.read(request, now) if type(request) is Pull else replica.write(request, now)  # type: ignore[arg-type]
+            if actions is not None:
+                return actions
+        return [Send(self.layout.node(request.id.rank), Reject(request.id, self.routes.epoch))]
 
     def _order(self, event: Message, now: float) -> list[Action]:
         """Do what the controller says about one shard."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 from collections import Counter
@@ -18,7 +17,6 @@ from psbook.core.messages import (
     Call,
     Clock,
     Message,
-    Parcel,
     Pull,
     Push,
     size,
@@ -38,6 +36,8 @@ from psbook.simulator.network import Network
 from psbook.simulator.troubles import Troubles
 from psbook.trace import Recorder, Trace
 from psbook.versions import versions
+
+Receiver = Callable[[str, Message], object]
 
 SERVED = (Pull, Push, Call)
 """Requests that take service time; clocks and control messages only keep their place in the queue."""
@@ -86,10 +86,11 @@ class Simulation:
         self.controller = Controller(layout, restores=plan.checkpoints is not None)
         self._troubles = Troubles(self, faults or Faults()) if layout.safety.active else None
         self.hosts: dict[str, ProgramHost | ServerHost] = {}
-        self._receivers: dict[str, Callable[[str, Message], object]] = {CONTROLLER: self.control}
+        self.receivers: dict[str, Receiver] = {CONTROLLER: self.control}
+        """What takes a node's messages in."""
         for node in (*layout.programs, *layout.servers):
             if self._troubles is None:
-                self._receivers[node] = self.receiver(self.make_host(node, self))
+                self.receivers[node] = self.receiver(self.make_host(node, self))
             else:
                 self.make_host(node, self._troubles.processes[node])
         self._meta = plan.meta(
@@ -232,21 +233,14 @@ class Simulation:
 
     def transmit(self, source: str, destination: str, message: Message) -> None:
         """Carry a message through the network."""
-        if self._troubles is None or type(message) in BEFORE_CLOCK_0:
-            self._carry(source, destination, message)
-            return
-        fates = self._troubles.fates(source, destination)
-        if not fates and type(message) is Parcel:  # channels are connections, which send again
-            self.queue.after(self.plan.layout.safety.resend, self.transmit, source, destination, message)
-        for number, delay in enumerate(fates):
-            each = message if not number else copy.copy(message)
-            if delay:
-                self.queue.after(delay, self._carry, source, destination, each)
-            else:
-                self._carry(source, destination, each)
+        if self._troubles is not None and type(message) not in BEFORE_CLOCK_0:
+            self._troubles.carry(source, destination, message)
+        else:
+            self.carry(source, destination, message)
 
-    def _carry(self, source: str, destination: str, message: Message) -> None:
-        receive = self._receive(destination)
+    def carry(self, source: str, destination: str, message: Message) -> None:
+        """Carry a message, which nothing befalls on its way."""
+        receive = self.receivers[destination]
         network = self._network
         if network is None or type(message) in BEFORE_CLOCK_0:
             self.queue.at(self.queue.now, receive, source, message)
@@ -256,18 +250,12 @@ class Simulation:
             return
         nbytes = size(message)
         head = network.depart(self.queue.now, source, destination, nbytes)
-        self.queue.at(head, self._land, source, destination, message, nbytes)
+        self.queue.at(head, self._land, source, destination, message, nbytes, receive)
 
-    def _land(self, source: str, destination: str, message: Message, nbytes: int) -> None:
+    def _land(self, source: str, destination: str, message: Message, nbytes: int, receive: Receiver) -> None:
         network: Network = self._network  # type: ignore[assignment]  # else there is no landing
         arrival = network.land(self.queue.now, source, destination, nbytes)
-        self.queue.at(arrival, self._receive(destination), source, message)
-
-    def _receive(self, node: str) -> Callable[[str, Message], object]:
-        """Return what takes a node's messages in, in the process that is there now."""
-        if self._troubles is None:
-            return self._receivers[node]
-        return self._troubles.processes[node].deliver
+        self.queue.at(arrival, receive, source, message)
 
     def compute(self, rank: int, function: Callable[[], Any], done: Callable[[Outcome], None]) -> None:
         """Compute at once; the law says how much simulated time that takes."""
@@ -323,7 +311,7 @@ class Simulation:
         self._handle(host, source, message)
 
     def _handle(self, host: ServerHost, source: str, message: Message) -> None:
-        if self.hosts[host.node] is not host:
+        if self._troubles is not None and self.hosts[host.node] is not host:
             return  # its process has died while the message was in its queue
         host.handle(source, message)
         if type(message) is Clock and message.id.shard == 0:

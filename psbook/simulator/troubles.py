@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from psbook.core.actions import Action, End, Left, Lost, Orphaned, Restart, Restore
 from psbook.core.controls import CONTROLLER, Beat, Reroute
 from psbook.core.layout import Layout
-from psbook.core.messages import Message
+from psbook.core.messages import Message, Parcel
 from psbook.errors import CheckpointError, InvalidJob, NodeFailure
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost
@@ -68,6 +68,7 @@ class Troubles:
 
     def _let_beat(self, node: str) -> None:
         process, simulation = self.processes[node], self.simulation
+        simulation.receivers[node] = process.deliver
         if node == CONTROLLER:
             process.receive = simulation.control
             process.every(self._beat, self._tick)
@@ -82,9 +83,18 @@ class Troubles:
 
     # Messages
 
-    def fates(self, source: str, destination: str) -> tuple[float, ...]:
-        """Return the extra delay of each copy of a message that arrives."""
-        return self.links.fates(source, destination, self.simulation.queue.now)
+    def carry(self, source: str, destination: str, message: Message) -> None:
+        """Carry a message as often, and as late, as its fate is."""
+        simulation = self.simulation
+        fates = self.links.fates(source, destination, simulation.queue.now)
+        if not fates and type(message) is Parcel:  # channels are connections, which send again
+            simulation.queue.after(self._resend, self.carry, source, destination, message)
+        for number, delay in enumerate(fates):
+            each = message if not number else copy.copy(message)
+            if delay:
+                simulation.queue.after(delay, simulation.carry, source, destination, each)
+            else:
+                simulation.carry(source, destination, each)
 
     def slowdown(self, node: str) -> float:
         """How many times as long a computation takes that begins now."""
