@@ -72,6 +72,8 @@ class Membership:
         dead = set(nodes)
         self.servers -= dead
         self.leaving -= dead
+        if not self._staying():
+            self.leaving.clear()  # somebody has to hold the keys
         if self._ring is not None and self.servers:
             self._ring = Ring(self._staying() or self.servers, self._ring.points)
         changes: dict[int, Sequence[Segment]] = {}

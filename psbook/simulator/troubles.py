@@ -50,6 +50,7 @@ class Troubles:
         self._beat = safety.lease / BEATS_A_LEASE
         self._resend = safety.resend
         events = faults.events([*self.nodes, *faults.newcomers])
+        self._saves = any(event.node == CONTROLLER and event.kind == "crash" for event in events)
         self._pending = {event.node: 0 for event in events}
         for event in events:
             self._pending[event.node] += event.kind in ("restart", "resume", "join", "leave")
@@ -185,7 +186,7 @@ class Troubles:
 
     def save(self, message: Message, actions: list[Action]) -> None:
         """Persist the controller's state, if an event has changed it; beats do not."""
-        if not isinstance(message, Beat) or len(actions) > 1:
+        if self._saves and (not isinstance(message, Beat) or len(actions) > 1):
             self._controller = copy.deepcopy(self.simulation.controller)
 
     def _tick(self) -> None:
