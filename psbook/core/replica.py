@@ -116,17 +116,20 @@ class Replica:
         standing = self.shard.standing(write)
         if standing == "new":
             return self._enter(write, now)
-        if standing == "stale" or write.id in self._unstable():
-            return []
-        return self.shard.repeat(write)
+        return [] if standing == "stale" or self._hangs_on(write) else self.shard.repeat(write)
 
-    def _unstable(self) -> set[Any]:
-        """Return the ids of the writes that some replica may not have; they will be acknowledged by it."""
+    def _hangs_on(self, write: Write) -> bool:
+        """Whether some replica may lack a write, or one that it follows; it will be acknowledged by it.
+
+        The write may have come too early: then it is in every log, but handled only with the one it follows.
+        """
         entries = [*(entry for _, entry in self.log), *self._batch]
         for entry in list(entries):
             if isinstance(entry, Batch):
                 entries += entry.entries
-        return {getattr(entry, "id", None) for entry in entries}
+        rank, _, _, _, sequence = write.id
+        ids = [id for entry in entries if (id := _id(entry)) is not None]
+        return any(id.rank == rank and id.sequence <= sequence for id in ids)
 
     def read(self, pull: Pull, now: float) -> list[Action] | None:
         """Answer or park a read; ``None`` if this replica is not for it."""

@@ -179,6 +179,8 @@ class Shard:
         """Acknowledge a duplicate again, and do nothing else."""
         if any(waiting.message.id == write.id for waiting in self.parked):
             return []
+        if self._windows[write.id.rank].is_early(write):
+            return []  # what it follows was lost, and has not come again; it is acknowledged behind that
         if isinstance(write, Call):
             reply = CallReply(write.id, write.table, write.received)
             return [Invoke(self.layout.node(write.id.rank), write, reply, self.number, again=True)]

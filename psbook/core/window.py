@@ -75,6 +75,10 @@ class Window:
             self.last = ready[-1].id.sequence
         return ready
 
+    def is_early(self, write: Write) -> bool:
+        """Whether a write is kept, but not handled yet, because one that it follows has not come."""
+        return write.after in self._early
+
     @property
     def early(self) -> list[Write]:
         """Writes that came before one they follow."""
