@@ -8,12 +8,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from psbook.trace import Trace
 from psbook.trace.statistics import history
+from psbook.view.marks import draw_moments, in_updates, mark_legend, moments, outages, told
 from psbook.view.picture import Picture, haloed, name_of, note_of, picture, say, tidy, unit_of
 from psbook.view.style import seconds_label, style_of
 
 
 def convergence(trace: Trace) -> Picture:
     """Draw the held-out loss of a run in two panels: against time, and against updates applied.
+
+    Faults, losses of nodes, restarts and checkpoints are marked in both; while a node was down and nobody had
+    taken its place, time is shaded.
 
     Parameters
     ----------
@@ -47,12 +51,21 @@ def convergence(trace: Trace) -> Picture:
         figure.psbook_sentence = f"{label}: no loss was measured; Job(evaluate=…) measures it."
         return figure
     scale_loss(left, rows["loss"].to_numpy())
+    befell = moments(trace)
+    if befell:
+        for axes in (left, right):
+            axes.set_xlim(*axes.get_xlim())
+        unnamed = draw_moments(left, befell, 250.0, down=outages(trace))
+        draw_moments(right, in_updates(befell, rows), 250.0, labels=False)
+        if unnamed:
+            figure.legend(handles=mark_legend(unnamed), loc="outside upper right", ncols=4, frameon=False,
+                          fontsize=8, handletextpad=0.2, columnspacing=1.0)  # fmt: skip
     first, last = rows.iloc[0], rows.iloc[-1]
     haloed(left, f"{last['loss']:.3g}", (last["time_s"], last["loss"]), xytext=(0, 7), ha="right", fontsize=9)
     figure.psbook_sentence = (
         f"{label}: the held-out loss goes from {first['loss']:.4g} to {last['loss']:.4g} in "
-        f"{last['time_s']:.4g} {unit} and {last['updates']:.0f} updates."
-    )
+        f"{last['time_s']:.4g} {unit} and {last['updates']:.0f} updates. {told(befell, unit)}"
+    ).rstrip()
     return figure
 
 

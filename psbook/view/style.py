@@ -33,12 +33,15 @@ class LineStyle:
         Line width, points.
     marker : str
         Marker that tells variants of a family apart; empty for the first.
+    hollow : bool
+        Whether the marker is filled with white, as it is where faults struck.
     """
 
     color: str
     dashes: Dashes
     width: float = 1.8
     marker: str = ""
+    hollow: bool = False
 
     def line(self) -> dict[str, Any]:
         """Keyword arguments of `matplotlib.axes.Axes.plot`.
@@ -51,7 +54,8 @@ class LineStyle:
             "linestyle": self.dashes,
             "linewidth": self.width,
             "marker": self.marker or None,
-            "markersize": 5,
+            "markersize": 6.5 if self.hollow else 5,
+            "markerfacecolor": "white" if self.hollow else self.color,
             "markevery": 0.12,
             "solid_capstyle": "round",
         }
@@ -91,6 +95,26 @@ KINDS: dict[str, KindStyle] = {
 }
 
 
+@dataclass(frozen=True)
+class MarkStyle:
+    """How a moment is marked: colour, sign, size in points, line through the picture, and name."""
+
+    color: str
+    marker: str
+    size: float
+    dashes: Dashes
+    label: str
+
+
+MARKS: dict[str, MarkStyle] = {
+    "fault": MarkStyle("#a50034", "X", 8.0, "-", "fault or change"),
+    "lost": MarkStyle("#a50034", "v", 7.0, (0, (4, 2)), "given up, lost"),
+    "restart": MarkStyle("#3b3b98", "^", 7.0, (0, (1, 1.6)), "starts again, goes on"),
+    "checkpoint": MarkStyle("#444444", "s", 5.0, "", "checkpoint"),
+}
+"""How what befell a run is marked in pictures of it; an empty line style leaves the line out."""
+
+
 def style_of(family: str) -> LineStyle:
     """Return the style of a family; one that psbook does not know gets one of `OTHERS` by its name.
 
@@ -124,6 +148,15 @@ def _variant(base: LineStyle, number: int) -> LineStyle:
     # Alternately darker and lighter, so that neighbours are far apart.
     other, share = ("#000000", 0.35) if number % 2 else ("#ffffff", 0.3)
     return replace(base, color=blend(base.color, other, share), width=base.width * 0.85, marker=marker)
+
+
+def struck(look: LineStyle) -> LineStyle:
+    """Return how a model's runs with faults are drawn: its colour and dashes, thinner, with hollow markers.
+
+    >>> struck(style_of("asp")).color == style_of("asp").color, struck(style_of("asp")).marker
+    (True, 'X')
+    """
+    return replace(look, width=look.width * 0.8, marker=look.marker or "X", hollow=True)
 
 
 def blend(color: str, other: str, share: float) -> str:

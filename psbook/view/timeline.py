@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from psbook.errors import InvalidJob
 from psbook.trace import Trace
 from psbook.trace.schema import SPANS
+from psbook.view.marks import draw_moments, mark_legend, moments, outages, told
 from psbook.view.picture import Picture, haloed, name_of, note_of, picture, say, thin_hatches, tidy, unit_of
 from psbook.view.style import FAINT, INK, KINDS, seconds_label
 from psbook.view.waiting import NO_SPANS, kinds_of, legend
@@ -47,6 +48,8 @@ def window(trace: Trace, start: float | None = None, stop: float | None = None) 
 
 def timeline(trace: Trace, start: float | None = None, stop: float | None = None) -> Picture:
     """Draw a bar a program: the five kinds of its time, and ticks where its clock advances.
+
+    Faults, losses of nodes, restarts and checkpoints are marked above the bars.
 
     Parameters
     ----------
@@ -84,11 +87,14 @@ def timeline(trace: Trace, start: float | None = None, stop: float | None = None
     sums = inside.groupby(shown["kind"], observed=True).sum()
     kinds = kinds_of(sums)
     tick: Any = Line2D([], [], color=INK, marker="|", markersize=9, linestyle="", label="clock()")
-    legend(figure, kinds, [tick])
+    befell = [moment for moment in moments(trace) if begin <= moment.time <= end]
+    unnamed = draw_moments(axes, befell, 700.0, down=outages(trace))
+    legend(figure, kinds, [tick, *mark_legend(unnamed)])
     whole = begin == 0 and end >= trace.end
     if not whole:
         axes.set_xlabel(f"{seconds_label(unit)}, {begin:.4g} to {end:.4g} of a run of {trace.end:.4g}")
-    figure.psbook_sentence = _sentence(label, unit, programs, sums, clocks, begin, end)
+    said = _sentence(label, unit, programs, sums, clocks, begin, end)
+    figure.psbook_sentence = f"{said} {told(befell, unit)}".rstrip()
     return figure
 
 
