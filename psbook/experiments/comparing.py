@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from psbook.core.consistency import Consistency
-from psbook.errors import InvalidJob, NonFinite
+from psbook.core.layout import Safety
+from psbook.errors import InvalidJob, NonFinite, Unsupported
 from psbook.experiments.comparison import Comparison, Entry
 from psbook.job import Job, check_model
 from psbook.progress import ProgressBar
 from psbook.run import Run
+from psbook.simulator import Simulator
+from psbook.simulator.faults import Faults
 from psbook.trace import statistics
 
 TUNING_SEED = 1_000_003
@@ -27,6 +31,7 @@ def compare(
     seeds: int | Sequence[int] = 3,
     target: float | None = None,
     tune: Sequence[float] | None = None,
+    faults: Faults | None = None,
 ) -> Comparison:
     """Run a job under several consistency models and put the runs side by side.
 
@@ -49,6 +54,11 @@ def compare(
     tune
         Candidate learning rates. For each model the one with the lowest final loss within the shortest
         run's time, on a seed of its own, is taken.
+    faults
+        What goes wrong; only on the simulator. Each model then runs twice a seed, without the faults and
+        with them, and meets the same luck in both. Both runs have the safety of the cluster, or
+        ``Safety(replicas=1)`` if it names none, so that a lost server costs time and nothing else; what
+        differs between them is the cost of the faults, not that of the safety.
 
     Returns
     -------
@@ -58,11 +68,15 @@ def compare(
     Raises
     ------
     InvalidJob
-        If there is no model or seed, two models of one name, or no objective.
+        If there is no model or seed, two models of one name, no objective, or faults come twice.
+    Unsupported
+        If there are faults, and the cluster is a real one.
+    NodeFailure
+        If a run does not survive the faults.
 
     Notes
     -----
-    Costs ``len(models) × (seeds + candidates)`` runs.
+    Costs ``len(models) × (seeds + candidates)`` runs, and ``len(models) × seeds`` more with faults.
 
     Examples
     --------
@@ -74,6 +88,13 @@ def compare(
     >>> result = ps.compare(job, ps.Simulator(workers=4), [ps.BSP(), ps.ASP()], seeds=2)
     >>> result.table["model"].tolist()
     ['BSP', 'ASP']
+
+    What a lost server costs:
+
+    >>> cluster = ps.Simulator(workers=4, servers=2, safety=ps.Safety(replicas=1, lease=0.5))
+    >>> crash = ps.Faults(ps.Crash("server-1", at=0.5))
+    >>> ps.compare(job, cluster, [ps.BSP()], seeds=1, faults=crash).table["faults"].tolist()
+    ['without', 'with']
     """
     chosen = [check_model(model) for model in models]
     labels = [model.label for model in chosen]
@@ -88,20 +109,46 @@ def compare(
         raise InvalidJob(f"tune={tune!r}; required: learning rates > 0.")
     if tune is not None and job.rate is None:
         raise InvalidJob("tune=… for a job none of whose update functions has a learning rate.")
+    kinds = [("", cluster)] if faults is None else with_and_without(cluster, faults)
 
-    total = len(chosen) * (len(numbers) + len(tune or ()))
+    total = len(chosen) * (len(kinds) * len(numbers) + len(tune or ()))
     label = f"comparing {len(chosen)} models, {total} runs"
-    with ProgressBar(label, "runs") as bar, cluster.opened() as cluster:
-        rates = tuned(job, cluster, chosen, tune, numbers[0] + TUNING_SEED) if tune else {}
-        entries = []
-        for at, model in enumerate(chosen):
+    with ProgressBar(label, "runs") as bar, contextlib.ExitStack() as stack:
+        opened = [(name, stack.enter_context(each.opened())) for name, each in kinds]
+        rates = tuned(job, opened[0][1], chosen, tune, numbers[0] + TUNING_SEED) if tune else {}
+        entries: list[Entry] = []
+        for model in chosen:
             of_model = job.with_rate(rates[model.label]) if rates else job
-            runs = []
-            for seed in numbers:
-                runs.append(attempt(of_model, dataclasses.replace(cluster, seed=seed), model))
-                bar(at * len(numbers) + len(runs), None)
-            entries.append(Entry(model, of_model.rate, runs))
-    return Comparison(entries, numbers, target, tuned=tune is not None)
+            for name, each in opened:
+                runs = []
+                for seed in numbers:
+                    runs.append(attempt(of_model, dataclasses.replace(each, seed=seed), model))
+                    bar(len(entries) * len(numbers) + len(runs), None)
+                entries.append(Entry(model, of_model.rate, runs, name))
+    return Comparison(entries, numbers, target, tuned=tune is not None, faults=faults)
+
+
+def with_and_without(cluster: Any, faults: Faults) -> list[tuple[str, Simulator]]:
+    """Return the cluster without faults and with them, equally safe.
+
+    Raises
+    ------
+    Unsupported
+        If it is not simulated.
+    InvalidJob
+        If it has faults of its own, or these are none.
+    """
+    if not isinstance(faults, Faults) or not faults.faults:
+        raise InvalidJob(f"faults={faults!r}; required: ps.Faults(ps.Crash(…), …).")
+    if not isinstance(cluster, Simulator):
+        raise Unsupported(
+            f"faults=… on {type(cluster).__name__}; required: a ps.Simulator. On a real cluster faults are "
+            "real: kill a process while the job runs."
+        )
+    if cluster.faults is not None:
+        raise InvalidJob("faults=… for a cluster that has faults itself; required: them in one place.")
+    safe = dataclasses.replace(cluster, safety=cluster.safety or Safety(replicas=1))
+    return [("without", safe), ("with", dataclasses.replace(safe, faults=faults))]
 
 
 def attempt(job: Job, cluster: Any, model: Consistency) -> Run:

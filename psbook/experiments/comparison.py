@@ -14,10 +14,12 @@ import pandas as pd
 
 from psbook.core.consistency import Consistency
 from psbook.run import Run
+from psbook.simulator.faults import Faults
 from psbook.trace import statistics
 
 COLUMNS = {
     "model": "consistency model",
+    "faults": "whether the faults struck: without, with; only in a comparison of the two",
     "rate": "learning rate, tuned for the model or the job's own",
     "time_to_target_s": "seconds to the target loss, median over seeds; NaN if most seeds never reached it",
     "time_to_target_min_s": "the fastest seed",
@@ -38,11 +40,17 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Runs of one model, one a seed, at one learning rate."""
+    """Runs of one model, one a seed, at one learning rate; `faults` is "without", "with", or neither."""
 
     model: Consistency
     rate: float | None
     runs: list[Run]
+    faults: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name of the model, and whether faults struck it."""
+        return f"{self.model.label} with faults" if self.faults == "with" else self.model.label
 
 
 class Comparison:
@@ -56,24 +64,33 @@ class Comparison:
         Loss whose time is measured.
     tuned : bool
         Whether each model runs at its own best learning rate.
+    faults : Faults, optional
+        What went wrong in the runs "with" faults.
     table : DataFrame
-        One row a model; columns are explained in ``table.attrs["columns"]``.
+        One row a model, or two: without and with faults; columns are explained in ``table.attrs["columns"]``.
     """
 
     def __init__(
-        self, entries: Sequence[Entry], seeds: Sequence[int], target: float | None, *, tuned: bool
+        self,
+        entries: Sequence[Entry],
+        seeds: Sequence[int],
+        target: float | None,
+        *,
+        tuned: bool,
+        faults: Faults | None = None,
     ) -> None:
         self.entries = list(entries)
         self.seeds = list(seeds)
         self.tuned = tuned
+        self.faults = faults
         self.target = self._default_target() if target is None else target
         self.table = pd.DataFrame([self._row(entry) for entry in self.entries])
-        self.table.attrs["columns"] = COLUMNS
+        self.table.attrs["columns"] = {name: COLUMNS[name] for name in self.table.columns}
 
     @property
     def runs(self) -> dict[str, list[Run]]:
-        """Runs by the model's label, one a seed."""
-        return {entry.model.label: entry.runs for entry in self.entries}
+        """Runs by the model's label, one a seed; those with faults as in ``"BSP with faults"``."""
+        return {entry.label: entry.runs for entry in self.entries}
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -86,10 +103,9 @@ class Comparison:
         return str(self.meta.get("time_unit", "s"))
 
     def _default_target(self) -> float:
-        """Nine tenths of the best model's way from the first loss to its lowest."""
-        losses = [
-            statistics.history(run.trace)["loss"].to_numpy() for entry in self.entries for run in entry.runs
-        ]
+        """Nine tenths of the best model's way from the first loss to its lowest, where no fault struck."""
+        runs = [run for entry in self.entries if entry.faults != "with" for run in entry.runs]
+        losses = [statistics.history(run.trace)["loss"].to_numpy() for run in runs]
         first = float(np.median([loss[0] for loss in losses if len(loss)]))
         best = min(float(np.nanmin(loss)) for loss in losses if len(loss))
         return first - 0.9 * (first - best)
@@ -106,6 +122,7 @@ class Comparison:
 
         return {
             "model": entry.model.label,
+            **({"faults": entry.faults} if entry.faults else {}),
             "rate": entry.rate,
             "time_to_target_s": float(np.median(np.where(np.isnan(times), np.inf, times)))
             if most
@@ -132,6 +149,17 @@ class Comparison:
         seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
         return f"{meta['job']}: {len(meta['workers'])} workers, {meta['iteration_unit']}, {seeds}, {rates}"
 
+    @property
+    def cost(self) -> str:
+        """What the faults cost each model, in a sentence; empty without faults."""
+        if self.faults is None:
+            return ""
+        said = []
+        for label, rows in self.table.groupby("model", sort=False):
+            without, struck = (rows.set_index("faults").loc[name] for name in ("without", "with"))
+            said.append(f"{label} {_difference(without, struck, self.time_unit)}")
+        return f"Faults: {' '.join(self.faults.sentences)} They cost {'; '.join(said)}."
+
     def plot(self) -> Any:
         """Draw losses over time and over updates, where time went, and staleness; a matplotlib Figure."""
         return importlib.import_module("psbook.view").plot_comparison(self)
@@ -141,7 +169,8 @@ class Comparison:
         shown = self.table.drop(columns=["time_to_target_min_s", "time_to_target_max_s"])
         unit = self.time_unit
         lines = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="–")
-        return f"{self.title}\n{lines}\ntarget loss {self.target:.4g}; times in {unit}"
+        cost = f"\n{self.cost}" if self.cost else ""
+        return f"{self.title}\n{lines}\ntarget loss {self.target:.4g}; times in {unit}{cost}"
 
     def save(self, folder: str | Path) -> dict[str, Path]:
         """Write table, picture, report and traces into a folder; return the paths by what they are."""
@@ -159,7 +188,7 @@ class Comparison:
         paths["report"].write_text(report.report(self, figure), encoding="utf-8")
         for entry in self.entries:
             for seed, run in zip(self.seeds, entry.runs, strict=True):
-                run.trace.save(folder / "traces" / f"{file_name(entry.model.label)}-seed{seed}.parquet")
+                run.trace.save(folder / "traces" / f"{file_name(entry.label)}-seed{seed}.parquet")
         return {**paths, "traces": folder / "traces"}
 
     def __repr__(self) -> str:
@@ -167,6 +196,16 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return str(importlib.import_module("psbook.view.report").table_html(self))
+
+
+def _difference(without: pd.Series[Any], struck: pd.Series[Any], unit: str) -> str:
+    """What faults cost a model: time to the target, or if one run never got there, length and loss."""
+    before, after = without["time_to_target_s"], struck["time_to_target_s"]
+    if before > 0 and not math.isnan(after):
+        return f"{after - before:+.3g} {unit} to the target ({after / before - 1:+.0%})"
+    longer = f"{struck['seconds'] - without['seconds']:+.3g} {unit} of the whole run"
+    kept = "with and without them" if math.isnan(before) else "with them"
+    return f"{longer}, and the target is not reached {kept}"
 
 
 def file_name(label: str) -> str:

@@ -14,9 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from psbook.trace import Trace, statistics
 from psbook.trace.schema import SPANS
 from psbook.view.convergence import scale_loss
+from psbook.view.marks import Moment, draw_moments, moments
 from psbook.view.picture import Picture, haloed, note_of, picture, say, tidy, unit_of
 from psbook.view.staleness import NO_UPDATES, pmf
-from psbook.view.style import FAINT, INK, LineStyle, seconds_label, styles
+from psbook.view.style import FAINT, INK, LineStyle, seconds_label, struck, styles
 from psbook.view.waiting import NO_SPANS, kinds_of, patches, seconds_of, stacked_bars
 
 if TYPE_CHECKING:
@@ -80,17 +81,41 @@ def plot_comparison(
         if untuned:
             title += " (learning rate untuned: the same for all)"
     else:
-        rows = [(e.model.label, e.model.family, [run.trace for run in e.runs]) for e in compared.entries]
+        rows = [(e.label, e.model.family, [run.trace for run in e.runs]) for e in compared.entries]
         target, title = compared.target, compared.title
-    return _draw(rows, target, title)
+        if compared.faults is not None:
+            return _draw_faults(compared, rows)
+    return _draw(rows, styles(family for _, family, _ in rows), target, title)
 
 
-def _draw(rows: Sequence[tuple[str, str, list[Trace]]], target: float | None, title: str) -> Picture:
+def _draw_faults(compared: Comparison, rows: Sequence[Row]) -> Picture:
+    """Draw each model twice, without and with the faults, which are marked, and say what they cost."""
+    families = [entry.model.family for entry in compared.entries[::2]]
+    looks = [look for plain in styles(families) for look in (plain, struck(plain))]
+    befell = {
+        moment for _, _, traces in rows[1::2] for trace in traces for moment in moments(trace)
+        if moment.kind == "fault"
+    }  # fmt: skip
+    rows = [
+        (f"{entry.model.label}, faults" if entry.faults == "with" else label, family, traces)
+        for entry, (label, family, traces) in zip(compared.entries, rows, strict=True)
+    ]
+    figure = _draw(rows, looks, compared.target, compared.title, sorted(befell))
+    figure.psbook_sentence += f" {compared.cost}"
+    return figure
+
+
+def _draw(
+    rows: Sequence[Row],
+    looks: Sequence[LineStyle],
+    target: float | None,
+    title: str,
+    befell: Sequence[Moment] = (),
+) -> Picture:
     first = rows[0][2][0]
     unit = unit_of(first)
     figure = picture(11.5, 5.0 + 0.36 * len(rows), title, note_of(first))
     (left, right), (below, ridge) = figure.subplots(2, 2, height_ratios=[3.0, 0.9 + 0.36 * len(rows)])
-    looks = styles(family for _, family, _ in rows)
     bands = [{column: band_of(traces, column) for column in ("time_s", "updates")} for _, _, traces in rows]
     labels = [label for label, _, _ in rows]
     losses(left, labels, looks, [band["time_s"] for band in bands], seconds_label(unit))
@@ -107,12 +132,15 @@ def _draw(rows: Sequence[tuple[str, str, list[Trace]]], target: float | None, ti
         name_lines(axes, labels, looks, [band[column] for band in bands])
     if target is not None:
         _target(left, right, rows, looks, target)
+    draw_moments(left, befell, 330.0)
     times = time_by_model(rows)
     below.set_xlabel(f"{seconds_label(unit)} of a worker, mean")
     if times[list(SPANS)].notna().any(axis=None):
         stacked_bars(below, labels, times)
-        below.legend(handles=patches(kinds_of(times.sum())), loc="lower left", bbox_to_anchor=(0, 1), ncols=5,
-                     frameon=False, fontsize=8, handlelength=1.4, columnspacing=1.2)  # fmt: skip
+        # A legend wider than its axes would squeeze them; names with faults leave them narrow.
+        below.legend(handles=patches(kinds_of(times.sum())), loc="lower left", bbox_to_anchor=(0, 1),
+                     ncols=3 if befell else 5, frameon=False, fontsize=8, handlelength=1.4,
+                     columnspacing=1.2)  # fmt: skip
     else:
         say(below, NO_SPANS)
         below.set_yticks([])

@@ -30,6 +30,7 @@ img { max-width: 100%; } dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.2rem;
 
 SHOWN = {
     "model": "model",
+    "faults": "faults",
     "rate": "rate",
     "time_to_target_s": "time to target, {unit}",
     "reached": "reached",
@@ -49,11 +50,13 @@ def table_html(comparison: Comparison) -> str:
     """Return the comparison's table, the fastest time to target marked."""
     table = comparison.table
     best = table["time_to_target_s"].min()
-    heads = "".join(f"<th>{escape(title.format(unit=comparison.time_unit))}</th>" for title in SHOWN.values())
+    columns = [column for column in SHOWN if column in table]
+    titles = [SHOWN[column].format(unit=comparison.time_unit) for column in columns]
+    heads = "".join(f"<th>{escape(title)}</th>" for title in titles)
     rows = []
     for _, row in table.iterrows():
         cells = []
-        for column in SHOWN:
+        for column in columns:
             marked = column == "time_to_target_s" and row[column] == best
             cells.append(f"<td{' class=best' if marked else ''}>{escape(shown(column, row[column]))}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")

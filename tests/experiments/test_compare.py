@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import psbook as ps
-from psbook.errors import InvalidJob
+from psbook.errors import InvalidJob, Unsupported
 from psbook.trace import statistics
 
 
@@ -34,6 +34,7 @@ def result():
 
 def test_every_documented_column_is_there(result):
     assert list(result.table.columns) == list(result.table.attrs["columns"])
+    assert "faults" not in result.table
     assert result.table["model"].tolist() == ["BSP", "SSP(2)", "ASP"]
 
 
@@ -139,3 +140,71 @@ def test_a_job_without_objective_cannot_be_compared():
 
     with pytest.raises(InvalidJob, match="objective"):
         ps.compare(ps.Job(idle, tables={"w": ps.Table(1)}), CLUSTER, [ps.BSP()])
+
+
+CRASH = ps.Faults(ps.Crash("server-1", at=0.6))
+SAFE = ps.Simulator(
+    workers=4, servers=2, compute=ps.Exponential(0.1), seed=5,
+    safety=ps.Safety(replicas=1, lease=0.5, resend=0.2),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def struck():
+    return ps.compare(quadratic(), SAFE, [ps.BSP(), ps.ASP()], seeds=2, faults=CRASH)
+
+
+def test_each_model_runs_without_and_with_the_faults(struck):
+    rows = struck.table
+    assert rows[["model", "faults"]].values.tolist() == [
+        ["BSP", "without"], ["BSP", "with"], ["ASP", "without"], ["ASP", "with"],
+    ]  # fmt: skip
+    assert list(rows.columns) == list(rows.attrs["columns"])
+    for label, runs in struck.runs.items():
+        told = [run.trace.of("fault")["node"].tolist() for run in runs]
+        assert told == ([["server-1"]] * 2 if label.endswith("with faults") else [[]] * 2)
+
+
+def test_a_lost_server_costs_time_and_under_bsp_nothing_else(struck):
+    for one, other in zip(struck.runs["BSP"], struck.runs["BSP with faults"], strict=True):
+        assert np.array_equal(one.tables["w"], other.tables["w"])
+        assert other.seconds > one.seconds
+    quiet = ps.compare(quadratic(), SAFE, [ps.BSP()], seeds=2)
+    assert struck.table["seconds"].iloc[0] == quiet.table["seconds"].iloc[0]
+
+
+def test_what_the_faults_cost_is_said_everywhere(struck, tmp_path):
+    without, hit = struck.table["time_to_target_s"].iloc[:2]
+    assert f"BSP {hit - without:+.3g} simulated s to the target ({hit / without - 1:+.0%})" in struck.cost
+    assert CRASH.sentences[0] in struck.cost
+    figure = struck.plot()
+    assert struck.cost in figure.psbook_sentence and struck.cost in struck.text()
+    assert "server-1 crashes" in [text.get_text() for text in figure.axes[0].texts]
+    paths = struck.save(tmp_path)
+    assert "<th>faults</th>" in paths["report"].read_text()
+    assert len(list(paths["traces"].glob("bsp-with-faults-seed*.parquet"))) == 2
+
+
+def test_lines_with_faults_have_the_colour_of_the_model_and_another_form(struck):
+    lines = [line for line in struck.plot().axes[0].lines if not line.get_label().startswith("_")]
+    plain, hit = lines[:2]
+    assert plain.get_color() == hit.get_color() and plain.get_linestyle() == hit.get_linestyle()
+    assert plain.get_marker() in ("", "None", None) and hit.get_marker() == "X"
+
+
+def test_a_cluster_that_names_no_safety_gets_a_replica_in_both_runs():
+    plain = ps.Simulator(workers=2, servers=2, compute=0.1)
+    result = ps.compare(quadratic(iterations=5), plain, [ps.ASP()], seeds=1,
+                        faults=ps.Faults(ps.Crash("server-0", at=0.2)))  # fmt: skip
+    for runs in result.runs.values():
+        assert runs[0].trace.of("replicate").shape[0] > 0
+
+
+def test_faults_are_refused_where_they_cannot_be():
+    with pytest.raises(Unsupported, match=r"faults=… on Dask; required: a ps\.Simulator"):
+        ps.compare(quadratic(), ps.Dask(), [ps.BSP()], faults=CRASH)
+    with pytest.raises(InvalidJob, match="in one place"):
+        ps.compare(quadratic(), ps.Simulator(servers=2, faults=CRASH), [ps.BSP()], faults=CRASH)
+    for nothing in (ps.Faults(), ps.Crash("server-0", at=1)):
+        with pytest.raises(InvalidJob, match="faults="):
+            ps.compare(quadratic(), SAFE, [ps.BSP()], faults=nothing)
