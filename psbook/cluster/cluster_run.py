@@ -20,6 +20,7 @@ from psbook.cluster.server_node import MakeServer
 from psbook.cluster.session import Session
 from psbook.cluster.spec import Spec
 from psbook.core.controls import CONTROLLER
+from psbook.core.routes import Routes, Segment
 from psbook.errors import NodeFailure, ProgramError, PsbookError
 from psbook.job import Progress
 from psbook.laws import Law
@@ -69,6 +70,8 @@ class ClusterRun:
         self.spec = _spec(plan, options, str(client.scheduler_info()["address"]), addresses)
         self.recorder = Recorder(options.level)
         self._raised: PsbookError | None = None
+        self._ended: dict[str, Any] = {}
+        """What programs that had ended have sent home, in case their processes are lost."""
         self.evaluations = Evaluations(plan, self.recorder)
         remote = plan.without_data()
         slow = tuple(module for module in SLOW_IMPORTS if module in sys.modules)
@@ -82,20 +85,27 @@ class ClusterRun:
                 self.session.open()
                 self._submit()
                 error = self.session.watch(
-                    lambda clocks: self._report(clocks, progress, stop), DRAIN_SECONDS, self._drain
+                    lambda clocks: self._report(clocks, progress, stop),
+                    DRAIN_SECONDS,
+                    self._drain,
+                    self._start,
                 )
                 self.session.halt()
                 homes = self.session.collect()
             finally:
                 self.session.close()
-            nodes = {name: home for process in homes.values() for name, home in process["nodes"].items()}
+            nodes = dict(self._ended)
+            for process in homes.values():
+                nodes |= {name: home for name, home in process["nodes"].items() if name not in nodes}
             error = self._raised or error or self._incomplete(nodes)
             if error is not None:
                 error.trace = self._trace(homes, nodes, error)
                 raise error
             tables = self._finish(nodes)
-        progress(sum(nodes[node]["clock"] for node in self._clocked), self.evaluations.loss)
-        results = {name: nodes[name]["result"] for name in self.plan.layout.programs}
+        progress(sum(nodes[node]["clock"] for node in self._clocked if node in nodes), self.evaluations.loss)
+        results = {
+            name: nodes[name]["result"] if name in nodes else None for name in self.plan.layout.programs
+        }
         return Run(tables, results, self._trace(homes, nodes))
 
     @property
@@ -104,9 +114,14 @@ class ClusterRun:
 
     def _submit(self) -> None:
         """Hand the data out, each shard to the process of its program, and start the programs."""
-        for node, data in zip(self.plan.layout.programs, self.plan.shards, strict=True):
-            held = [] if data is None else [self.session.hand_over(node, Held(data))]
-            self.session.submit(node, run_program, *held)
+        for node in self.plan.layout.programs:
+            self._start(node, 0)
+
+    def _start(self, node: str, incarnation: int) -> None:
+        """Start a program, at first or again, with its data where it is."""
+        data = self.plan.shards[self.plan.layout.programs.index(node)]
+        held = [] if data is None else [self.session.hand_over(node, Held(data))]
+        self.session.submit(node, incarnation, run_program, *held)
 
     def _report(self, clocks: Mapping[str, int], progress: Progress, stop: threading.Event) -> None:
         if stop.is_set():
@@ -119,18 +134,22 @@ class ClusterRun:
         progress(sum(clocks.get(node, 0) for node in self._clocked), self.evaluations.loss)
 
     def _drain(self) -> None:
-        if self.evaluations.wanted:
-            for snapshots in self.session.drain().values():
-                self.evaluations.take(snapshots)
+        if self.evaluations.wanted or self.plan.layout.safety.active:
+            for home in self.session.drain().values():
+                self.evaluations.take(home["snapshots"])
+                self.recorder.extend(home["rows"])
+                self._ended |= home["ended"]
 
     def _incomplete(self, nodes: Mapping[str, Any]) -> PsbookError | None:
         """Return the error of a run that ended well, but not all of which came home."""
         layout = self.plan.layout
         lost = [node for node in (*layout.programs, *layout.servers) if node not in nodes]
+        if layout.safety.active:
+            lost = [segment.tail for segment in self._last_map.segments if self._reader(segment) not in nodes]
         if lost:
             return NodeFailure(f"{', '.join(lost)} ended well, but sent nothing home; its process was lost.")
         for name in layout.programs:
-            result = nodes[name]["result"]
+            result = nodes[name]["result"] if name in nodes else None
             if isinstance(result, Unsendable):
                 return ProgramError(
                     f"{name} returned {result.what}, which cannot be sent ({result.why}); required: a result "
@@ -141,13 +160,23 @@ class ClusterRun:
     def _finish(self, nodes: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluate what is left and return the tables."""
         layout, tables = self.plan.layout, self.plan.job.tables
-        servers = [nodes[name] for name in layout.servers]
-        pieces = [piece for server in servers for piece in server["pieces"]]
-        pieces.sort(key=lambda piece: piece.start)
-        self.evaluations.finish(servers, pieces, max(nodes[name]["booked"] for name in layout.programs))
+        servers = [home for name, home in nodes.items() if layout.rank(name) is None]
+        pieces = [
+            piece for segment in self._last_map.segments for piece in nodes[self._reader(segment)]["pieces"]
+            if piece.start == segment.start
+        ]  # fmt: skip
+        booked = [home["booked"] for name, home in nodes.items() if layout.rank(name) is not None]
+        self.evaluations.finish(servers, pieces, max(booked))
         return {
             name: whole(table, [piece.values[name] for piece in pieces]) for name, table in tables.items()
         }
+
+    @property
+    def _last_map(self) -> Routes:
+        return self.session.last_map or self.plan.layout.routes
+
+    def _reader(self, segment: Segment) -> str:
+        return segment.tail if self.plan.layout.safety.scheme == "chain" else segment.head
 
     def _trace(
         self, homes: Mapping[str, Any], nodes: Mapping[str, Any], error: PsbookError | None = None
@@ -155,6 +184,7 @@ class ClusterRun:
         """Merge what the processes recorded; their clocks have been put right where the rows were made."""
         for home in nodes.values():
             self.recorder.extend(home["rows"])
+        self.recorder.extend(self.session.rows)
         programs = {name: home for name, home in nodes.items() if name in self.plan.layout.programs}
         end = max((home["booked"] for home in programs.values()), default=0.0)
         if error is not None:
@@ -207,4 +237,5 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
         options.lease,
         options.level,
         options.patience,
+        plan.checkpoints,
     )

@@ -7,18 +7,34 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle  # type: ignore[import-untyped]
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from psbook.checkpoints import Checkpoints
 from psbook.cluster.failures import pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Begin, Begun, Halt, Pulse, Spec, Standing, Trouble
+from psbook.cluster.spec import (
+    Begin,
+    Begun,
+    Fetch,
+    Halt,
+    Members,
+    Pulse,
+    Severed,
+    Spec,
+    Standing,
+    Trouble,
+    nodes_of,
+)
 from psbook.cluster.timing import boot_id
-from psbook.core.actions import Action, End, Send
+from psbook.core.actions import Action, Commit, End, Left, Lost, Restart, Restore, Send
 from psbook.core.controller import Controller
-from psbook.core.controls import CONTROLLER, Start
+from psbook.core.controls import CONTROLLER, Failed, Start
+from psbook.errors import CheckpointError
+from psbook.trace import Recorder
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
@@ -50,7 +66,15 @@ class ControllerPlugin(SchedulerPlugin):
     async def start(self, scheduler: Scheduler) -> None:
         """Open the plane and the control handler; called by Dask when the plugin is registered."""
         self.scheduler = scheduler
-        self.core = Controller(self.spec.layout)
+        self.safety = self.spec.layout.safety
+        self.core = Controller(self.spec.layout, restores=self.spec.checkpoints is not None)
+        self.routes = dict(self.spec.routes)
+        self.recorder = Recorder(self.spec.level)
+        self.restarts: list[tuple[str, int, str]] = []
+        """Programs that were to be started again: node, incarnation, and where."""
+        self._leaving: set[str] = set()
+        self._newcomers = 0
+        self._committing: set[asyncio.Task[None]] = set()
         self.state = "starting"
         self.trouble: Trouble | None = None
         self.clocks: dict[str, int] = {}
@@ -68,8 +92,9 @@ class ControllerPlugin(SchedulerPlugin):
             "status": self._status,
             "stop": self._stop,
             "close": self._close_run,
+            "leave": self._leave,
         }
-        self.plane = Plane(scheduler, self.spec.channel, self.spec.routes, self._receive, self._broken)
+        self.plane = Plane(scheduler, self.spec.channel, self.routes, self._receive, self._broken)
         scheduler.handlers[self.name] = self._control
         self._timer = asyncio.create_task(self._watch_leases())
 
@@ -82,9 +107,55 @@ class ControllerPlugin(SchedulerPlugin):
         return time.monotonic()
 
     async def _hello(self, address: str, process: str) -> dict[str, Any]:
+        process = process or self._newcomer(address)
         self._beats[process] = time.monotonic()
         logger.info("psbook run %s: %s at %s says hello", self.spec.run, process, address)
-        return {"boot": boot_id(), "state": self.state}
+        running = math.isfinite(self._zero)
+        return {
+            "boot": boot_id(),
+            "state": self.state,
+            "process": process,
+            "routes": self.routes,
+            "zero": self._zero if running else None,
+        }
+
+    def _newcomer(self, address: str) -> str:
+        """Name a process that was not there at the start, and the server that it is to be."""
+        self._newcomers += 1
+        process = f"process-{len(self.spec.processes) + self._newcomers - 1}"
+        self.routes[process] = address
+        self.routes[f"server-{self.spec.layout.count + self._newcomers - 1}"] = address
+        self._tell_members()
+        return process
+
+    def _tell_members(self) -> None:
+        for process in self._processes():
+            self.plane.send(CONTROLLER, process, Members(self.routes))
+
+    def _processes(self) -> list[str]:
+        """Return the processes that are there."""
+        names = [node for node in self.routes if node.startswith("process-")]
+        return [name for name in names if self.routes[name] not in self._gone]
+
+    async def _leave(self, address: str) -> None:
+        """Let a process go when others hold what it holds; its programs go on elsewhere at once."""
+        self._leaving.add(address)
+        nodes = nodes_of(self.routes, address)
+        servers = {node for node in nodes if self.spec.layout.rank(node) is None}
+        if self.state != "running":
+            return
+        for node in sorted(servers):
+            self._carry_out(self.core.leave(node))
+        for node in nodes:
+            if node not in servers:
+                self._carry_out(self.core.handle(Failed(node, f"{node}: its process leaves"), self._now()))
+        while self.state == "running" and servers & self.core.membership.servers:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # the core tells nobody
+        self._gone.add(address)
+
+    def _now(self) -> float:
+        """Seconds since the start signal."""
+        return time.monotonic() - self._zero if math.isfinite(self._zero) else 0.0
 
     async def _status(self, wait: float) -> dict[str, Any]:
         """Answer when the state changes, or after `wait` seconds."""
@@ -101,6 +172,10 @@ class ControllerPlugin(SchedulerPlugin):
             "seconds": self._seconds,
             "gone": list(self._gone),
             "absent": sorted(self.core.absent),
+            "restarts": self.restarts,
+            "routes": self.routes,
+            "map": cloudpickle.dumps(self.core.membership.routes) if self.state == "ended" else b"",
+            "rows": self.recorder.rows() if self.state == "ended" else [],
         }
 
     async def _stop(self, why: str) -> None:
@@ -132,24 +207,81 @@ class ControllerPlugin(SchedulerPlugin):
                 self._note_standing(message.standing)
             elif isinstance(message, Trouble):
                 self._end(message)
+            elif isinstance(message, Severed):
+                if message.address not in self.scheduler.workers:
+                    self._lost(message.address, f"the connection to it broke ({message.why})")
             elif isinstance(message, Begun):
                 self._start_programs(message.process)
             else:
-                self._carry_out(self.core.handle(message, time.monotonic()))
+                self._carry_out(self.core.handle(message, self._now()))
         except Exception as error:
             logger.exception("psbook run %s: the controller failed", self.spec.run)
             detail = f"the controller raised {error!r}; this is a bug in psbook."
             self._end(Trouble("ProtocolError", CONTROLLER, detail, pack(error)))
 
-    def _carry_out(self, actions: list[Action]) -> None:
+    def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
-                if isinstance(action.message, Start):
+                if isinstance(action.message, Start) and self.state == "starting":
                     self._begin(action)
-                else:
+                elif action.to in self.routes and self.routes[action.to] not in self._gone:
                     self.plane.send(CONTROLLER, action.to, action.message)
             elif isinstance(action, End):
                 self._end(Trouble("NodeFailure", CONTROLLER, action.failure) if action.failure else None)
+            else:
+                self._manage(action)
+
+    def _manage(self, action: Action) -> None:
+        """Do what the core asks of the cluster, and write it down."""
+        now = self._now()
+        if isinstance(action, Lost):
+            logger.warning("psbook run %s: %s is given up: %s", self.spec.run, action.node, action.detail)
+            self.recorder.add(now, action.node, "lost", detail=action.detail)
+            self._standing.pop(action.node, None)
+        elif isinstance(action, Left):
+            self.recorder.add(now, action.node, "lost", detail="left; others hold what it held")
+        elif isinstance(action, Restart):
+            self._restart(action)
+        elif isinstance(action, Restore):
+            self.plane.send(CONTROLLER, action.to, Fetch(action.segment))
+        elif isinstance(action, Commit):
+            task = asyncio.create_task(asyncio.to_thread(self._commit, action))
+            self._committing.add(task)
+            task.add_done_callback(self._committing.discard)
+
+    def _restart(self, restart: Restart) -> None:
+        """Put a program on a process that is there, where fewest are; the client hands it out."""
+        node = self.spec.layout.node(restart.rank)
+        before = self.routes[node]
+        there = [self.routes[name] for name in self._processes()]
+        places = [address for address in there if address not in self._leaving and address != before]
+        if not places:
+            self._end(
+                Trouble("NodeFailure", node, f"{node} at {before} lost, and no process is left for it.")
+            )
+            return
+        programs = [self.routes[program] for program in self.spec.layout.programs]
+        address = min(places, key=lambda place: (programs.count(place), there.index(place)))
+        self.routes[node] = address
+        self._tell_members()
+        self.restarts.append((node, restart.incarnation, address))
+        self.recorder.add(self._now(), node, "restart", version=restart.incarnation, detail=address)
+        self._changed.set()
+
+    def _commit(self, commit: Commit) -> None:
+        """Make a checkpoint of what the servers have written; in a thread, it may take a while."""
+        checkpoints: Checkpoints = self.spec.checkpoints  # type: ignore[assignment]  # else nothing is kept
+        try:
+            checkpoints.store().commit(commit.clock, commit.records, commit.meta)
+        except CheckpointError as error:
+            trouble = Trouble("CheckpointError", CONTROLLER, str(error), pack(error))
+            self.plane.send(CONTROLLER, CONTROLLER, trouble)
+            return
+        size = sum(record.bytes for record in commit.records)
+        self.recorder.add(
+            self._now(), CONTROLLER, "checkpoint", clock=commit.clock, bytes=size,
+            detail=str(checkpoints.url),
+        )  # fmt: skip
 
     def _begin(self, start: Send) -> None:
         """Set the clocks of all processes before the first program starts."""
@@ -157,6 +289,7 @@ class ControllerPlugin(SchedulerPlugin):
             self.state = "running"
             self._changed.set()
             self._zero = time.monotonic()
+            self.core.resume(0.0)  # who said hello has not been silent since
             for process in self.spec.processes.values():
                 self.plane.send(CONTROLLER, process, Begin(self._zero))
         self._starts.append(start)
@@ -173,7 +306,7 @@ class ControllerPlugin(SchedulerPlugin):
         self.state, self.trouble = "ended", trouble
         self._seconds = max(0.0, time.monotonic() - self._zero)
         self._changed.set()
-        for process in self.spec.processes.values():
+        for process in self._processes():
             self.plane.send(CONTROLLER, process, Halt(trouble.detail if trouble else "finished"))
 
     # Who is lost
@@ -195,9 +328,17 @@ class ControllerPlugin(SchedulerPlugin):
         self._lost(address, f"the connection to it broke ({why})")
 
     def _lost(self, address: str, why: str) -> None:
-        nodes = self.spec.nodes_of(address)
+        if address in self._gone or address in self._leaving:
+            return
+        nodes = nodes_of(self.routes, address)
         self._gone.add(address)
         if not nodes or self.state == "ended":
+            return
+        if self.safety.active and self.state == "running":
+            for node in nodes:
+                self._carry_out(
+                    self.core.handle(Failed(node, f"{node} at {address} lost: {why}"), self._now())
+                )
             return
         self._end(
             Trouble(
@@ -236,7 +377,7 @@ class ControllerPlugin(SchedulerPlugin):
             )
 
     async def _watch_leases(self) -> None:
-        pause = self.spec.lease / 5
+        pause = (self.safety.lease if self.safety.active else self.spec.lease) / 5
         woken = time.monotonic()
         while self.state != "ended":
             await asyncio.sleep(pause)
@@ -246,6 +387,10 @@ class ControllerPlugin(SchedulerPlugin):
             if late > pause:
                 # This loop itself stood still, and the beats of that time are not read yet.
                 self._beats = dict.fromkeys(self._beats, now)
+                self.core.resume(self._now())
+            if self.safety.active and self.state == "running":
+                self._carry_out(self.core.tick(self._now()))
+                continue
             for process, beat in list(self._beats.items()):
                 if now - beat > LEASE_MARGIN * self.spec.lease:
                     self._lost(self.spec.routes[process], f"no sign of life for {now - beat:.1f} s")

@@ -11,10 +11,12 @@ from typing import Literal
 
 from distributed import Client
 
+from psbook.checkpoints import Checkpoints
 from psbook.cluster.cluster_run import ClusterRun, Options
 from psbook.cluster.connect import Target, check_versions, connected, processes
 from psbook.cluster.placement import Placement
 from psbook.core.consistency import Consistency
+from psbook.core.layout import Safety
 from psbook.errors import InvalidJob, Unsupported
 from psbook.job import Job, Progress
 from psbook.laws import Law
@@ -52,6 +54,11 @@ class Dask:
         Seconds without a sign of life after which a process is taken for lost; found within 1.4 leases.
     patience : float
         Seconds after which programs that all wait for each other, unmoved, end the run with `Deadlock`.
+    safety : Safety, optional
+        What is done about lost processes; by default the loss of one ends the run by name. With it, `lease`
+        is the safety's, and every process that joins the cluster takes part as a server.
+    checkpoints : Checkpoints, optional
+        Where and how often the run is saved; every worker must reach the place. See `Job.resume`.
     network, service
         Only the simulator has these; anything but ``None`` is refused.
 
@@ -75,6 +82,8 @@ class Dask:
     trace: str = "full"
     lease: float = 10.0
     patience: float = 30.0
+    safety: Safety | None = None
+    checkpoints: Checkpoints | None = None
     network: None = None
     service: None = None
 
@@ -88,6 +97,15 @@ class Dask:
                 "network= and service= describe simulated machines; a real cluster has its own. Leave them "
                 "out, or use ps.Simulator."
             )
+        if self.safety is not None and not isinstance(self.safety, Safety):
+            raise InvalidJob(f"safety={self.safety!r}; required: ps.Safety(replicas=…).")
+        if self.safety is not None and self.safety.lost_workers == "leave":
+            raise Unsupported(
+                "lost_workers='leave' on a real cluster: what is left of a dead process's data is not known. "
+                "Use 'restart', which goes on with it on another process."
+            )
+        if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
+            raise InvalidJob(f"checkpoints={self.checkpoints!r}; required: ps.Checkpoints(url, every=…).")
         if self.target is not None and not isinstance(self.target, Client | str):
             raise InvalidJob(f"{self.target!r}; required: a distributed.Client, an address, or None.")
         if self.trace not in LEVELS:
@@ -117,7 +135,7 @@ class Dask:
         return Handle(lambda progress: self._run(job, model, progress, stop), stop.set)
 
     def _run(self, job: Job, model: Consistency, progress: Progress, stop: threading.Event) -> Run:
-        plan = Plan.of(job, model, self.workers, self.servers, self.seed)
+        plan = Plan.of(job, model, self.workers, self.servers, self.seed, self.safety, self.checkpoints)
         with connected(self.target, len(plan.layout.programs) + self.servers) as client:
             addresses = processes(client)
             check_versions(client, addresses, VERSION)

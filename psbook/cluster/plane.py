@@ -96,7 +96,8 @@ class Plane:
         return dict(self._server.rpc.connection_args)
 
     def lost(self, address: str, why: BaseException) -> None:
-        """Report a broken stream, unless the plane is being closed."""
+        """Report a broken stream, unless the plane is being closed; the next message begins a new one."""
+        self._links.pop(address, None)
         if not self.closed:
             logger.info("psbook stream to %s broke: %r", address, why)
             self._broken(address, why)

@@ -9,21 +9,37 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
+import cloudpickle  # type: ignore[import-untyped]
 from dask.system import CPU_COUNT
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import to_serialize
 
 from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.plane import Plane
-from psbook.cluster.spec import Begin, Begun, Halt, Pulse, Spec, Standing, Trouble
+from psbook.cluster.spec import (
+    Begin,
+    Begun,
+    Halt,
+    Members,
+    Pulse,
+    Severed,
+    Spec,
+    Standing,
+    Trouble,
+    nodes_of,
+)
 from psbook.cluster.timing import RunClock, boot_id, measure_offset
-from psbook.core.controls import CONTROLLER, Hello
-from psbook.errors import PsbookError
+from psbook.core.controls import CONTROLLER
+from psbook.core.routes import Routes
+from psbook.errors import ProtocolError, PsbookError
 
 if TYPE_CHECKING:
     from distributed.worker import Worker
 
 logger = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 10.0
+"""How long a process that closes waits for others to take over what it holds."""
 
 
 class Node(Protocol):
@@ -41,11 +57,23 @@ class Node(Protocol):
     def standing(self) -> Standing | None:
         """Return how a program stands; ``None`` if this is no program, or it has ended."""
 
-    def drain(self) -> list[Any]:
-        """Return what a shard has kept for the evaluation since the last call."""
+    def hello(self) -> None:
+        """Tell the controller that a server is there."""
 
-    async def collect(self) -> dict[str, Any]:
-        """Return what goes home at the end of the run: rows of the trace, values."""
+    def beat(self) -> None:
+        """Say that the node lives."""
+
+    def resend(self) -> None:
+        """Send again what has had no reply."""
+
+    def drain(self) -> list[Any]:
+        """Return what a server has kept for the evaluation since the last call."""
+
+    def rows(self) -> list[Any]:
+        """Return the rows of the trace since the last call."""
+
+    async def collect(self, routes: Routes | None) -> dict[str, Any]:
+        """Return what goes home at the end of the run: rows of the trace, values by the last map."""
 
     async def close(self) -> None:
         """Let go of threads and values."""
@@ -83,26 +111,38 @@ class ProcessPlugin(WorkerPlugin):
         """Open the plane, make the shards, say hello; called by Dask when the plugin is registered."""
         self.worker = worker
         self.nodes: dict[str, Node] = {}
+        self._sent_home: set[str] = set()
         self.halted = ""
+        self.routes = dict(self.spec.routes)
+        self.safety = self.spec.layout.safety
         self.process = self.spec.processes.get(worker.address, "")
-        self._beats: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._plane: Plane | None = None
-        if not self.process:
+        if not self.process and not self.safety.active:
             return  # no part of this run, only of the cluster
         _limit_xla(self.spec, worker)
-        self._plane = Plane(worker, self.spec.channel, self.spec.routes, self._receive, self._broken)
+        self._plane = Plane(worker, self.spec.channel, self.routes, self._receive, self._broken)
         worker.handlers[self.name] = self._control
         await self._hello()
-        for node in self.spec.nodes_of(worker.address):
-            if node in self.spec.layout.servers:
+        for node in nodes_of(self.routes, worker.address):
+            if self.spec.layout.rank(node) is None:
                 self.nodes[node] = await asyncio.to_thread(self._make_server, node, self)
-                self.send(node, CONTROLLER, Hello(node))
-        self._beats = asyncio.create_task(self._beat())
+                self.nodes[node].hello()
+        self._tasks = [asyncio.create_task(self._pulse())]
+        if self.safety.active:
+            self._tasks += [
+                asyncio.create_task(self._every(self.safety.lease / 5, "beat")),
+                asyncio.create_task(self._every(self.safety.resend, "resend")),
+            ]
 
     async def _hello(self) -> None:
         controller = getattr(self.worker.scheduler, self.name)
         answer = await controller(action="hello", address=self.worker.address, process=self.process)
+        self.process = answer["process"]
+        self.routes.update(answer["routes"])
         self.clock = RunClock()
+        if answer["zero"] is not None:
+            self.clock.zero = answer["zero"]
         self.offset_error = 0.0
         if answer["boot"] != boot_id():
             offset, self.offset_error = await measure_offset(lambda: controller(action="ping"))
@@ -142,8 +182,10 @@ class ProcessPlugin(WorkerPlugin):
         try:
             if destination == self.process:
                 self._for_process(message)
-            else:
+            elif destination in self.nodes:
                 self.nodes[destination].receive(source, message)
+            elif not self.safety.active:
+                raise ProtocolError(f"{self.process} got {type(message).__name__} for {destination}")
         except Exception as error:  # noqa: BLE001  # a handler that raises would take the Dask worker down
             self.failed(destination, error)
 
@@ -153,6 +195,16 @@ class ProcessPlugin(WorkerPlugin):
             self.send(self.process, CONTROLLER, Begun(self.process))
         elif isinstance(message, Halt):
             self._halt(message.why)
+        elif isinstance(message, Members):
+            self._follow(message)
+
+    def _follow(self, members: Members) -> None:
+        """Take up where everybody is; end a program that was given up here and runs elsewhere."""
+        self.routes.update(members.routes)
+        for name in list(self.nodes):
+            if self.routes[name] != self.worker.address:
+                self._sent_home.discard(name)
+                self.nodes.pop(name).halt("it was given up, and goes on elsewhere")
 
     def _halt(self, why: str) -> None:
         self.halted = why
@@ -160,7 +212,11 @@ class ProcessPlugin(WorkerPlugin):
             node.halt(why)
 
     def _broken(self, address: str, why: BaseException) -> None:
-        nodes = ", ".join(self.spec.nodes_of(address))
+        nodes = ", ".join(nodes_of(self.routes, address))
+        if address != self.routes[CONTROLLER] and self.safety.active:
+            if not self.halted:
+                self.send(self.process, CONTROLLER, Severed(address, repr(why)))
+            return
         if not nodes:
             # The controller has gone, or has given us up while we were hung: nobody else will tidy up here.
             if self.name in self.worker.plugins:
@@ -169,7 +225,17 @@ class ProcessPlugin(WorkerPlugin):
         detail = f"{nodes} at {address} lost: the connection from {self.worker.address} broke ({why})."
         self.trouble("NodeFailure", self.process, detail)
 
-    async def _beat(self) -> None:
+    async def _every(self, seconds: float, what: str) -> None:
+        """Let every node beat, or send again, from time to time."""
+        while not self.halted:
+            await asyncio.sleep(seconds)
+            for name, node in list(self.nodes.items()):
+                try:
+                    getattr(node, what)()
+                except Exception as error:  # noqa: BLE001  # a task that raises would end unheard
+                    self.failed(name, error)
+
+    async def _pulse(self) -> None:
         while not self.halted:
             clocks = {name: node.progress() for name, node in self.nodes.items()}
             programs = {name: clock for name, clock in clocks.items() if clock is not None}
@@ -180,27 +246,44 @@ class ProcessPlugin(WorkerPlugin):
 
     # The client's requests
 
-    async def _control(self, action: str) -> Any:
-        requests: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+    async def _control(self, action: str, routes: Any = None) -> Any:
+        requests: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
             "collect": self._collect,
             "drain": self._drain,
         }
-        return await requests[action]()
+        return await requests[action](routes)
 
-    async def _collect(self) -> Any:
-        home = {name: await node.collect() for name, node in self.nodes.items()}
+    async def _collect(self, routes: Any) -> Any:
+        last = None if routes is None else cloudpickle.loads(routes)
+        home = {name: await node.collect(last) for name, node in self.nodes.items()}
         clock = {"offset": self.clock.offset, "error": self.offset_error}
         return to_serialize({"nodes": home, "clock": clock})
 
-    async def _drain(self) -> Any:
-        shards = {name: node for name, node in self.nodes.items() if name in self.spec.layout.servers}
-        return to_serialize([taken for node in shards.values() for taken in node.drain()])
+    async def _drain(self, routes: Any) -> Any:
+        """Send home what would be lost with this process: snapshots, rows, results of programs that ended."""
+        nodes = list(self.nodes.items())
+        ended = {name: await node.collect(None) for name, node in nodes if self._has_ended(name, node)}
+        self._sent_home |= ended.keys()
+        home = {
+            "snapshots": [taken for _, node in nodes for taken in node.drain()],
+            "rows": [row for _, node in nodes for row in node.rows()] if self.safety.active else [],
+            "ended": ended,
+        }
+        return to_serialize(home)
+
+    def _has_ended(self, name: str, node: Node) -> bool:
+        program = self.spec.layout.rank(name) is not None
+        return self.safety.active and program and node.standing() is None and name not in self._sent_home
 
     async def teardown(self, worker: Worker) -> None:
         """Close everything of the run; called by Dask when the plugin is removed or the worker closes."""
+        if self.safety.active and not self.halted and self.process:
+            with contextlib.suppress(Exception):  # whoever does not let us go has given us up
+                controller = getattr(worker.scheduler, self.name)
+                await asyncio.wait_for(controller(action="leave", address=worker.address), LEAVE_SECONDS)
         self._halt(self.halted or "the worker process closes")
-        if self._beats is not None:
-            self._beats.cancel()
+        for task in self._tasks:
+            task.cancel()
         for node in self.nodes.values():
             with contextlib.suppress(Exception):
                 await node.close()

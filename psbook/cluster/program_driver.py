@@ -42,7 +42,9 @@ class ProgramDriver:
         self._draws = None if law is None else Draws(law, plan.seed)
         self._computed = 0
         self.recorder = Recorder(level)
-        self.host = plan.program_host(rank, self, self.recorder)
+        self.host = plan.program_host(rank, self, self.recorder, node.incarnation)
+        if node.incarnation:
+            self.host.booking.until = max(0.0, self.now())
 
     # The driver
 
@@ -101,6 +103,19 @@ class ProgramDriver:
         """Return the program's clock."""
         return self.host.clock
 
+    def beat(self) -> None:
+        """Say that the program lives; this only reads, so it may come from another thread."""
+        for action in self.host.client.beat(self.now()):
+            self.transmit(self.host.node, action.to, action.message)
+
+    def resend(self) -> None:
+        """Send again what has had no reply."""
+        self.host.resend()
+
+    def rows(self) -> list[Any]:
+        """Return the rows of the trace since the last call."""
+        return self.recorder.take()
+
     def standing(self) -> Standing | None:
         """Return how often the program was resumed, and what it waits for that only others can end."""
         host = self.host
@@ -112,7 +127,7 @@ class ProgramDriver:
         """Return rows, the program's result, and how far its time is booked."""
         host = self.host
         return {
-            "rows": self.recorder.rows(),
+            "rows": self.rows(),
             "result": _sendable(host.result),
             "booked": host.booking.until,
             "clock": host.clock,

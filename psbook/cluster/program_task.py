@@ -42,6 +42,15 @@ class Host(Protocol):
     def collect(self) -> dict[str, Any]:
         """Return what goes home."""
 
+    def rows(self) -> list[Any]:
+        """Return the rows of the trace since the last call."""
+
+    def beat(self) -> None:
+        """Say that the program lives; from the process's loop."""
+
+    def resend(self) -> None:
+        """Send again what has had no reply."""
+
 
 class ProgramNode:
     """A program's place in its process, and what its host needs of the world: time, messages, computing.
@@ -52,11 +61,13 @@ class ProgramNode:
         The program's node.
     process
         The run's plugin in this process.
+    incarnation
+        How often the program was started before.
     data
         The program's shard of the data, if it has one.
     """
 
-    def __init__(self, name: str, process: ProcessPlugin, *data: Any) -> None:
+    def __init__(self, name: str, process: ProcessPlugin, incarnation: int, *data: Any) -> None:
         self.name = name
         self.over = threading.Event()
         """Set when nothing of the program matters any more."""
@@ -69,6 +80,8 @@ class ProgramNode:
             1, f"psbook-{name}", lambda: self._computing.append(_this_thread())
         )
         self._computing: list[threading.Thread] = []
+        self.incarnation = incarnation
+        """How often the program was started before."""
         self.host: Host = process.make_program(self, *data)
 
     async def run(self) -> None:
@@ -130,11 +143,26 @@ class ProgramNode:
         """Return how the program stands."""
         return self.host.standing()
 
+    def hello(self) -> None:
+        """A program says hello when it is ready."""
+
+    def beat(self) -> None:
+        """Say that the program lives: it may be busy, its process is not."""
+        self.host.beat()
+
+    def resend(self) -> None:
+        """Let the program send again what has had no reply."""
+        self._call(self.host.resend)
+
     def drain(self) -> list[Any]:
         """Programs keep nothing for the evaluation."""
         return []
 
-    async def collect(self) -> dict[str, Any]:
+    def rows(self) -> list[Any]:
+        """Return the rows of the trace since the last call."""
+        return self.host.rows()
+
+    async def collect(self, routes: Any = None) -> dict[str, Any]:
         """Return what goes home."""
         await self._unwind()
         return self.host.collect()
@@ -182,7 +210,7 @@ def _raise_in(thread: threading.Thread) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Unwound))
 
 
-def run_program(run: str, name: str, *held: Any) -> None:
+def run_program(run: str, name: str, incarnation: int, *held: Any) -> None:
     """Run a program to its end; the Dask task.
 
     Parameters
@@ -191,6 +219,8 @@ def run_program(run: str, name: str, *held: Any) -> None:
         Name of the run's plugin.
     name
         The program's node.
+    incarnation
+        How often it was started before.
     held
         At most one object whose ``data`` is the program's shard of the data.
 
@@ -206,12 +236,12 @@ def run_program(run: str, name: str, *held: Any) -> None:
         )
     secede()
     try:
-        asyncio.run(_main(name, process, [each.data for each in held]))
+        asyncio.run(_main(name, process, incarnation, [each.data for each in held]))
     except Unwound:
         pass
     except BaseException as error:  # noqa: BLE001  # SystemExit in a task would take the Dask worker down
         process.failed(name, error)
 
 
-async def _main(name: str, process: ProcessPlugin, data: list[Any]) -> None:
-    await ProgramNode(name, process, *data).run()
+async def _main(name: str, process: ProcessPlugin, incarnation: int, data: list[Any]) -> None:
+    await ProgramNode(name, process, incarnation, *data).run()

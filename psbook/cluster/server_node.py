@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from psbook.cluster.process_plugin import ProcessPlugin
-from psbook.cluster.spec import Standing
+from psbook.cluster.spec import Fetch, Standing
+from psbook.core.controls import CONTROLLER, Reroute
 from psbook.core.messages import Message
+from psbook.core.routes import Routes, Segment
+from psbook.errors import CheckpointError, NodeFailure
 from psbook.evaluation import Piece
 from psbook.hosts.driver import Outcome
 from psbook.plan import Plan
@@ -28,6 +31,7 @@ class ServerNode:
     def __init__(self, name: str, process: ProcessPlugin, plan: Plan, level: str) -> None:
         self.name = name
         self._process = process
+        self._plan = plan
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"psbook-{name}")
         self._snapshots: deque[Piece] = deque()
         self.recorder = Recorder(level)
@@ -73,8 +77,32 @@ class ServerNode:
 
     def receive(self, source: str, message: Any) -> None:
         """Take in a message, on the process's loop."""
+        if isinstance(message, Fetch):
+            self._executor.submit(self._guarded, self._fetch, message.segment)
+            return
         self.host.arrived(source, message)
         self.host.handle(source, message)
+
+    def _fetch(self, segment: Segment) -> None:
+        """Bring a shard back from the last checkpoint, then hold it (E5)."""
+        try:
+            install = self._plan.restore(segment)
+        except CheckpointError as error:
+            gone = NodeFailure(f"no copy of shard {segment.shard} is left, and no checkpoint: {error}")
+            self.fail(self.name, gone)
+            return
+        self._process.worker.loop.add_callback(self.receive, CONTROLLER, install)
+
+    def hello(self) -> None:
+        """Tell the controller that the server is there."""
+        self.host.hello()
+
+    def beat(self) -> None:
+        """Say that the server lives; on the process's loop."""
+        self.host.beat()
+
+    def resend(self) -> None:
+        """A server sends again with each beat."""
 
     def halt(self, why: str) -> None:
         """Nothing to do: a shard only answers."""
@@ -91,10 +119,16 @@ class ServerNode:
         """Return the snapshots taken since the last call."""
         return [self._snapshots.popleft() for _ in range(len(self._snapshots))]
 
-    async def collect(self) -> dict[str, Any]:
+    def rows(self) -> list[Any]:
+        """Return the rows of the trace since the last call."""
+        return self.recorder.take()
+
+    async def collect(self, routes: Routes | None) -> dict[str, Any]:
         """Return rows, values and the last snapshots, behind every update that was taken in."""
+        if routes is not None:
+            self.host.handle(CONTROLLER, Reroute(routes))
         pieces = await asyncio.wrap_future(self._executor.submit(self.host.pieces))
-        return {"rows": self.recorder.rows(), "pieces": pieces, "snapshots": self.drain()}
+        return {"rows": self.rows(), "pieces": pieces, "snapshots": self.drain()}
 
     async def close(self) -> None:
         """Let go of the thread."""

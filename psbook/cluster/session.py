@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
 from distributed import Client, Future
 from distributed.comm import connect
 from distributed.protocol import Serialize
@@ -16,6 +17,7 @@ from psbook.cluster.controller_plugin import ControllerPlugin
 from psbook.cluster.failures import named
 from psbook.cluster.process_plugin import Node, ProcessPlugin
 from psbook.cluster.spec import Spec
+from psbook.core.routes import Routes
 from psbook.errors import ClusterError, NodeFailure, ProgramError, PsbookError
 
 POLL_SECONDS = 0.25
@@ -75,6 +77,12 @@ class Session:
         self._scheduler: Any = client.scheduler
         self._reached: bool | None = None
         self._tasks: dict[str, Future[Any]] = {}
+        self.routes = dict(spec.routes)
+        """Where each node is."""
+        self.rows: list[Any] = []
+        """What the controller has written down."""
+        self._map = b""
+        self._restarted = 0
 
     def open(self) -> None:
         """Put the controller on the scheduler and the shards into their processes."""
@@ -91,21 +99,22 @@ class Session:
 
     def hand_over(self, node: str, value: Any) -> Future[Any]:
         """Send a value to the process of a node: straight there if that can be reached from here."""
-        address = self.spec.routes[node]
+        address = self.routes[node]
         if self._reached is None:
             self._reached = self.client.sync(_reachable, address, self.client.security)
         there: Future[Any] = self.client.scatter(value, workers=[address], direct=self._reached, hash=False)
         return there
 
-    def submit(self, node: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Start a program as a Dask task, in the process where its node is placed."""
+    def submit(self, node: str, incarnation: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a program as a Dask task, in the process where its node is placed, for so many times."""
         self._tasks[node] = self.client.submit(
             function,
             self.spec.name,
             node,
+            incarnation,
             *arguments,
-            key=f"{self.spec.name}-{node}",
-            workers=[self.spec.routes[node]],
+            key=f"{self.spec.name}-{node}-{incarnation}",
+            workers=[self.routes[node]],
             allow_other_workers=False,
             pure=False,
             retries=0,
@@ -116,10 +125,12 @@ class Session:
         report: Callable[[Mapping[str, int]], None] = lambda clocks: None,
         every: float = math.inf,
         also: Callable[[], None] = lambda: None,
+        restart: Callable[[str, int], None] = lambda node, incarnation: None,
     ) -> PsbookError | None:
         """Wait for the end of the run; return why it failed, if it did.
 
-        `report` is called a few times a second with the clock of each program, `also` each `every` seconds.
+        `report` is called a few times a second with the clock of each program, `also` each `every` seconds,
+        `restart` with each program that is to be started again.
         """
         due = time.monotonic() + every
         deadline = time.monotonic() + START_SECONDS
@@ -127,13 +138,18 @@ class Session:
             status = self._status()
             report(status["clocks"])
             self.gone = set(status["gone"])
+            self.routes = status["routes"]
             if status["state"] == "ended":
                 self.failed_node, self.seconds = status["node"], status["seconds"]
                 trouble = status["trouble"]
+                self._map, self.rows = status["map"], status["rows"]
                 return named(*trouble) if trouble else None
             if time.monotonic() > due:
                 also()
                 due = time.monotonic() + every
+            for node, incarnation, _ in status["restarts"][self._restarted :]:
+                self._restarted += 1
+                restart(node, incarnation)
             failed = self._failed_task()
             if failed is not None:
                 return failed
@@ -156,6 +172,8 @@ class Session:
     def _failed_task(self) -> PsbookError | None:
         """Return the error of a program that could not even begin: its task failed inside Dask."""
         for node, task in self._tasks.items():
+            if self.routes[node] in self.gone or (self.spec.layout.safety.active and task.status != "error"):
+                continue  # the controller starts it again
             if task.status == "error":
                 cause = task.exception()
                 error = ProgramError(f"{node} did not run: {type(cause).__name__}: {cause}")
@@ -171,7 +189,7 @@ class Session:
 
     def halt(self) -> None:
         """Give programs `HALT_SECONDS` to end."""
-        waiting = [task for node, task in self._tasks.items() if self.spec.routes[node] not in self.gone]
+        waiting = [task for node, task in self._tasks.items() if self.routes[node] not in self.gone]
         deadline = time.monotonic() + HALT_SECONDS
         while time.monotonic() < deadline and not all(task.done() for task in waiting):
             time.sleep(0.005)
@@ -182,28 +200,33 @@ class Session:
         answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there)
         return answers
 
-    def drain(self) -> dict[str, list[Any]]:
-        """Return the snapshots that the shards have taken since the last call, by address."""
-        answers: dict[str, list[Any]] = self.client.sync(self._collect, self._there, "drain", list)
+    def drain(self) -> dict[str, dict[str, Any]]:
+        """Return what each process has to send home since the last call, by address."""
+        answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there, "drain")
         return answers
 
     @property
-    def _there(self) -> list[str]:
-        return [address for address in self.spec.processes if address not in self.gone]
+    def last_map(self) -> Routes | None:
+        """Who held what at the end."""
+        found: Routes | None = cloudpickle.loads(self._map) if self._map else None
+        return found
 
-    async def _collect(
-        self, addresses: Sequence[str], action: str = "collect", kind: type = dict
-    ) -> dict[str, Any]:
+    @property
+    def _there(self) -> list[str]:
+        there = [at for node, at in self.routes.items() if node.startswith("process-")]
+        return [address for address in there if address not in self.gone]
+
+    async def _collect(self, addresses: Sequence[str], action: str = "collect") -> dict[str, Any]:
         # By way of the scheduler: a client need not reach the workers, on Kubernetes it often cannot.
         async def one(address: str) -> Any:
-            message = {"op": self.spec.name, "action": action}
+            message = {"op": self.spec.name, "action": action, "routes": self._map or None}
             home = await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), seconds)
             return home.data if isinstance(home, Serialize) else home  # as it was, inside one process
 
         seconds = HANG_SECONDS if self.failed_node else COLLECT_SECONDS
 
         found = await asyncio.gather(*map(one, addresses), return_exceptions=True)
-        return {a: home for a, home in zip(addresses, found, strict=True) if isinstance(home, kind)}
+        return {a: home for a, home in zip(addresses, found, strict=True) if isinstance(home, dict)}
 
     def close(self) -> None:
         """Leave the cluster as it was; safe to call at any time."""

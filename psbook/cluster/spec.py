@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from psbook.checkpoints import Checkpoints
 from psbook.cluster import codec
+from psbook.core.controls import CONTROLLER
 from psbook.core.layout import Layout
+from psbook.core.routes import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Spec:
         Level of the trace.
     patience : float
         Seconds after which programs that all wait for each other are taken for stuck.
+    checkpoints : Checkpoints, optional
+        Where the run is saved.
     """
 
     run: str
@@ -38,6 +43,7 @@ class Spec:
     lease: float = 10.0
     level: str = "full"
     patience: float = 30.0
+    checkpoints: Checkpoints | None = None
 
     @property
     def name(self) -> str:
@@ -55,9 +61,18 @@ class Spec:
         return {address: node for node, address in self.routes.items() if node.startswith("process-")}
 
     def nodes_of(self, address: str) -> list[str]:
-        """Return the programs and servers of one process."""
-        ours = [*self.layout.programs, *self.layout.servers]
-        return [node for node in ours if self.routes[node] == address]
+        """Return the programs and servers of one process, as they are at the start."""
+        return nodes_of(self.routes, address)
+
+
+def nodes_of(routes: Mapping[str, str], address: str) -> list[str]:
+    """Return the programs and servers of one process.
+
+    >>> nodes_of({"worker-0": "a", "server-0": "a", "process-0": "a", "server-1": "b"}, "a")
+    ['worker-0', 'server-0']
+    """
+    ours = [node for node, at in routes.items() if at == address]
+    return [node for node in ours if not node.startswith("process-") and node != CONTROLLER]
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +87,28 @@ class Begun:
     """A process knows time 0; programs start when all do, so that no message meets a clock not yet set."""
 
     process: str
+
+
+@dataclass(slots=True, eq=False)
+class Members:
+    """Where every node is from now on; a program that is elsewhere has no business here any more."""
+
+    routes: dict[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Fetch:
+    """To a server: bring this shard back from the last checkpoint; no copy of it is left."""
+
+    segment: Segment
+
+
+@dataclass(slots=True, eq=False)
+class Severed:
+    """A stream to a peer broke; the peer may be gone, or only hard to reach."""
+
+    address: str
+    why: str
 
 
 @dataclass(slots=True, eq=False)
@@ -114,4 +151,4 @@ class Trouble:
     error: bytes = b""
 
 
-codec.register(Begin, Begun, Halt, Standing, Pulse, Trouble)
+codec.register(Begin, Begun, Members, Fetch, Severed, Halt, Standing, Pulse, Trouble)

@@ -59,6 +59,10 @@ from psbook.core.window import RESYNC, UNORDERED
 from psbook.errors import ProtocolError
 
 
+LONGEST_PAUSE = 64
+"""Looks for late replies between two of the same request, at most."""
+
+
 @dataclass(slots=True, eq=False)
 class Pending:
     """An operation of the program that still waits for `missing` replies."""
@@ -120,6 +124,9 @@ class Client:
         self._pending: dict[MessageId, Pending] = {}
         self._requests: dict[MessageId, Request] = {}
         self._overdue: set[MessageId] = set()
+        """Requests that are sent again at the next look for late replies."""
+        self._pauses: dict[MessageId, tuple[int, int]] = {}
+        """Looks until each request is overdue, and from then until it is again."""
         self._flushes: list[tuple[set[MessageId], Pending]] = []
         self._barriers: dict[int, Pending] = {}
         self._changing: deque[Pending] = deque()
@@ -323,7 +330,10 @@ class Client:
         for shard in self._segments:
             id = self._next_id(command.table, shard)
             self._cache.forget(command.table, shard)  # the function may change values
-            call = Call(id, command.table, command.function, command.arguments, sent=now)
+            before = (each.sequence for each, request in self._requests.items()
+                      if each.shard == shard and type(request) is Call)  # fmt: skip
+            oldest = min(before, default=id.sequence)
+            call = Call(id, command.table, command.function, command.arguments, sent=now, open=oldest)
             self._pending[id] = pending
             actions.append(self._write(call, shard))
         return actions
@@ -333,7 +343,8 @@ class Client:
         if pending is None:
             return []
         self._requests.pop(reply.id, None)
-        pending.parts[reply.id.shard] = reply.value
+        if not reply.elsewhere:
+            pending.parts[reply.id.shard] = reply.value
         pending.missing -= 1
         if pending.missing:
             return []
@@ -398,6 +409,8 @@ class Client:
             return []
         joined = any(each.joined for each in replies)
         self.clock = (max if joined else min)(each.clock for each in replies)
+        if not joined:
+            self.barriers = 0  # those behind it are part of its state
         state = {clock: state for each in replies for clock, state in each.states}.get(self.clock)
         actions: list[Action] = []
         if joined and self.clocked:
@@ -410,16 +423,26 @@ class Client:
 
     # Lost messages and a changed map
 
-    def beat(self, now: float) -> list[Action]:
+    def beat(self, now: float) -> list[Send]:
         """Say that the program lives, and what the controller may have missed."""
         waiting = self.barriers if self._barriers else 0
         beat = Beat(self.node, self.incarnation, now, self.routes.epoch, self.started, waiting, self.finished)
         return [Send(CONTROLLER, beat)]
 
     def _resend(self, command: DoResend, now: float) -> list[Action]:
-        """Send again what has had no reply since the last call."""
+        """Send again what has had no reply since the last look, then after twice as many looks each time.
+
+        Without that, requests that a busy server has in its queue would be put there faster than it serves.
+        """
         late = [request for id, request in self._requests.items() if id in self._overdue]
-        self._overdue = set(self._requests)
+        pauses: dict[MessageId, tuple[int, int]] = {}
+        for id in self._requests:
+            left, pause = self._pauses.get(id, (1, 1))
+            if id in self._overdue:
+                left = pause = min(2 * pause, LONGEST_PAUSE)
+            pauses[id] = left - 1, pause
+        self._pauses = pauses
+        self._overdue = {id for id, (left, _) in pauses.items() if left <= 0}
         return [self._again(request) for request in late]
 
     def _again(self, request: Request) -> Send:
@@ -429,7 +452,7 @@ class Client:
 
     def _rejected(self, reject: Reject, now: float) -> list[Action]:
         """A server knows a newer map: ask for it. What was rejected is sent again when it comes (B4)."""
-        return self.beat(now) if reject.epoch > self.routes.epoch else []
+        return [*self.beat(now)] if reject.epoch > self.routes.epoch else []
 
     def _reroute(self, reroute: Reroute, now: float) -> list[Action]:
         """Go over to a newer map; send again what went to segments that have changed."""

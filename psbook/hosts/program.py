@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psbook.core.actions import Action, Complete, Deliver, Part, Send
@@ -191,6 +191,7 @@ class ProgramHost:
         if self.saved is not None:
             taken, given, adopted = (self.saved[name] for name in ("taken", "given", "adopted"))
             self.supply = Supply(taken, given, adopted, self.supply.adopted)
+            self.client.barriers = self.saved["barriers"]
 
     def _begin(self) -> None:
         self.booking.book(
@@ -320,7 +321,7 @@ class ProgramHost:
 
     # Actions of the client
 
-    def _perform(self, actions: list[Action]) -> None:
+    def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions:
             kind = type(action)
             if kind is Send:

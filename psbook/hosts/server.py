@@ -87,12 +87,13 @@ class ServerHost:
         self.shards: dict[int, Storages] = {
             number: make_storages(replica.segment) for number, replica in server.replicas.items()
         }
+        self._segments = {number: replica.segment for number, replica in server.replicas.items()}
         self._make_storages = make_storages
         self._take_snapshot = take_snapshot
         self._execute = execute
         self._full = recorder.wants("send")
-        self._results: dict[tuple[int, int], tuple[MessageId, Any]] = {}
-        """What each program's last call returned on each shard, in case the reply is lost."""
+        self._results: dict[tuple[int, int], dict[MessageId, tuple[Any, bool]]] = {}
+        """What each program's open calls returned on each shard, in case the reply is lost."""
         self._save = save
         self._shadows: dict[int, Storages] = {}
         self._held: dict[int, deque[tuple[int, str, Message]]] = {}
@@ -121,7 +122,11 @@ class ServerHost:
     def start(self) -> None:
         """Say hello to the controller; keep the initial values for the evaluation."""
         self.keep_initial()
-        self._do_all(self.server.hello(self.driver.now()))
+        self.hello()
+
+    def hello(self) -> None:
+        """Tell the controller that the server is there."""
+        self._carry_out(self.server.hello(self.driver.now()))
 
     def keep_initial(self) -> None:
         """Hand the initial values over, for the evaluation at time 0."""
@@ -139,7 +144,7 @@ class ServerHost:
         ]
 
     def _piece(self, number: int, iterations: int, updates: int) -> Piece:
-        segment = self.server.replicas[number].segment
+        segment = self._segments[number]
         values = {name: storage.snapshot() for name, storage in self.shards[number].items()}
         return Piece(segment.start, segment.stop, iterations, self.driver.now(), values, updates)
 
@@ -212,7 +217,7 @@ class ServerHost:
         )  # fmt: skip
 
     def _shadow(self, shadow: Shadow) -> None:
-        segment = self.server.replicas[shadow.shard].segment
+        segment = self._segments[shadow.shard]
         self._shadows[shadow.shard] = copied = self._make_storages(segment)
         for name, storage in self.shards[shadow.shard].items():
             copied[name].load(storage.export())
@@ -220,10 +225,9 @@ class ServerHost:
     def _keep(self, keep: Keep) -> None:
         """Save a shard's part of a checkpoint."""
         storages = self._shadows.pop(keep.shard, None) if keep.shadow else self.shards[keep.shard]
-        replica = self.server.replicas.get(keep.shard)
-        if self._save is None or storages is None or replica is None:
+        segment = self._segments.get(keep.shard)
+        if self._save is None or storages is None or segment is None:
             return
-        segment = replica.segment
         blocks = {name: storage.export() for name, storage in storages.items()}
         record, meta = self._save(keep.clock, segment, blocks, keep.state)
         kept = Kept(keep.clock, segment.start, segment.stop, record, meta)
@@ -237,22 +241,37 @@ class ServerHost:
 
     def _divide(self, divide: Divide) -> None:
         whole = self.shards.pop(divide.shard)
+        self._divide_results(divide)
         for segment in divide.segments:
+            self._segments[segment.shard] = segment
             self.shards[segment.shard] = part = self._make_storages(segment)
             for name, storage in part.items():
                 if storage.keys.size:
                     storage.load(whole[name].export_range(storage.keys))
 
+    def _divide_results(self, divide: Divide) -> None:
+        """Let every part know the open calls; the result is that of the part with the old number."""
+        of_whole = {rank: kept for (shard, rank), kept in self._results.items() if shard == divide.shard}
+        for segment in divide.segments:
+            number = segment.shard
+            for rank, kept in of_whole.items():
+                self._results[number, rank] = {
+                    id._replace(shard=number): (result, elsewhere or number != divide.shard)
+                    for id, (result, elsewhere) in kept.items()
+                }
+
     def _copy_out(self, copy: CopyOut) -> None:
         storages = self.shards[copy.install.segment.shard]
         number = copy.install.segment.shard
-        results = {rank: kept for (shard, rank), kept in self._results.items() if shard == number}
+        results = {rank: {**kept} for (shard, rank), kept in self._results.items() if shard == number}
         blocks = {name: storage.export() for name, storage in storages.items()}
         copy.install.value = [blocks, results]
-        self._transmit(copy.to, copy.install)
+        if copy.to:
+            self._transmit(copy.to, copy.install)
 
     def _take_in(self, take: TakeIn) -> None:
         segment = take.install.segment
+        self._segments[segment.shard] = segment
         self.shards[segment.shard] = storages = self._make_storages(segment)
         blocks, results = take.install.value
         for name, block in blocks.items():
@@ -289,15 +308,18 @@ class ServerHost:
 
     def _invoke(self, invoke: Invoke) -> None:
         call = invoke.call
-        place = invoke.shard, call.id.rank
+        results = self._results.setdefault((invoke.shard, call.id.rank), {})
         if invoke.again:
-            known, result = self._results.get(place, (None, None))
-            if known != call.id:
-                raise UpdateError(f"the result of call {call.id} was lost when its shard was cut.")
+            if call.id not in results:
+                return  # the caller has it
+            result, invoke.reply.elsewhere = results[call.id]
         else:
             result = self.shards[invoke.shard][call.table].call(call.function, call.arguments)
             if self.server.layout.safety.active:
-                self._results[place] = call.id, result
+                first = call.id.incarnation, call.open
+                for id in [id for id in results if (id.incarnation, id.sequence) < first]:
+                    del results[id]
+                results[call.id] = result, False
         invoke.reply.value = result
         if invoke.to:
             self._reply(invoke.to, invoke.reply, invoke.shard, invoke.until)

@@ -97,6 +97,13 @@ class Recorder:
         """Rows that are in memory, as tuples in the order of the schema."""
         return self._rows
 
+    def take(self) -> list[Row]:
+        """Return the rows that are in memory, and forget them; others may add rows meanwhile."""
+        count = len(self._rows)
+        taken = self._rows[:count]
+        del self._rows[:count]
+        return taken
+
     def extend(self, rows: Iterable[Row], offset: float = 0.0) -> None:
         """Take over rows of another process, whose clock is `offset` seconds behind."""
         for row in rows:

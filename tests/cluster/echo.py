@@ -45,7 +45,13 @@ class Counter:
     def drain(self):
         return []
 
-    async def collect(self):
+    def hello(self):
+        self.process.send(self.name, CONTROLLER, Hello(self.name))
+
+    def rows(self):
+        return []
+
+    async def collect(self, routes):
         return {"value": self.value, "pid": os.getpid()}
 
     async def close(self):
@@ -104,6 +110,9 @@ class Stepper:
 
     def standing(self):
         return None
+
+    def rows(self):
+        return []
 
     def collect(self):
         return {"seen": self.seen, "why": self.why, "torn": self.torn, "pid": os.getpid()}

@@ -39,7 +39,7 @@ def start(client, spec, make_stepper, make_counter=COUNTER, held=()):
     session = Session(client, spec, make_counter, make_stepper)
     session.open()
     for node in spec.layout.programs:
-        session.submit(node, run_program, *held)
+        session.submit(node, 0, run_program, *held)
     return session
 
 
