@@ -114,7 +114,7 @@ class Divide:
 
 @dataclass(slots=True, eq=False)
 class CopyOut:
-    """Put the shard's values into ``install.value`` and send it to node `to`."""
+    """Put the shard's values into ``install.value`` and send it to node `to`, if there is one."""
 
     to: str
     install: Install

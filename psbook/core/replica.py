@@ -5,7 +5,8 @@ controller has to say to the shard. Entry n of the log is handled by the head fi
 
 *Chain* (van Renesse and Schneider 2004): each replica forwards an entry to the next one; the last, the tail,
 acknowledges writes and answers reads. What it shows, everybody has. *Primary/backup*: the head forwards to
-all others at once; it answers itself, each reply when all others have every entry that it may show.
+all others at once; it answers itself, each reply when all others have every entry that it may show. One that
+takes over brings the others to its own state first: the old head may have sent them what it has not got.
 
 An entry is *stable* when every replica has it. Each replica keeps those that are not, to send them again: to
 the same replica when a message was lost, or to another when the chain has changed.
@@ -31,6 +32,7 @@ from psbook.core.actions import (
     Shadow,
     Snapshot,
     Sum,
+    TakeIn,
     Unparked,
 )
 from psbook.core.controls import CONTROLLER, Forward, Frozen, Install, Stable
@@ -76,6 +78,8 @@ class Replica:
         self.frozen: set[Role] = set()
         self._has: dict[str, int] = {}
         self._early: dict[int, Any] = {}
+        self._behind_head = True
+        """Whether the log continues that of the head; else a copy of the head's state comes first."""
         self._batch: list[Any] = []
         self._sent_before = position
         safety = shard.layout.safety
@@ -127,6 +131,8 @@ class Replica:
         for entry in list(entries):
             if isinstance(entry, Batch):
                 entries += entry.entries
+            if isinstance(entry, Install):
+                return True
         rank, _, _, _, sequence = write.id
         ids = [id for entry in entries if (id := _id(entry)) is not None]
         return any(id.rank == rank and id.sequence <= sequence for id in ids)
@@ -197,13 +203,27 @@ class Replica:
         """Take in an entry of the replica above; one of another epoch comes again."""
         if forward.epoch != self.epoch:
             return []
-        if forward.position <= self.position:
-            return [Send(source, Stable(self.number, self.epoch, self.stable))]
-        self._early[forward.position] = forward.entry
         actions: list[Action] = []
+        if isinstance(forward.entry, Install) and not self._behind_head:
+            actions = self._follow(source, forward.entry)
+        elif forward.position <= self.position and self._behind_head:
+            return [Send(source, Stable(self.number, self.epoch, self.stable))]
+        else:
+            self._early[forward.position] = forward.entry
+        if not self._behind_head:
+            return []
         while self.position + 1 in self._early:
             actions += self._take(self._early.pop(self.position + 1), now)
         return actions
+
+    def _follow(self, head: str, install: Install) -> list[Action]:
+        """Take over the state of a new head, in the place of what the old one has sent."""
+        explains = self.shard.explains
+        self.shard = install.state.copy()
+        self.shard.explains = explains
+        self.position = self.stable = install.position
+        self._behind_head = True
+        return [TakeIn(install, head, Stable(self.number, self.epoch, self.position))]
 
     def stabilized(self, source: str, stable: Stable) -> list[Action]:
         """Note how far the replica below, or a guest, has the log."""
@@ -265,6 +285,7 @@ class Replica:
         if segment.epoch <= self.epoch:
             return []
         actions: list[Action] = self._close_batch([]) if self._batch else []
+        new_head = self._parallel and segment.head != self.segment.head
         self.segment, self.epoch = segment, segment.epoch
         self.frozen.clear()
         self.guests.clear()
@@ -276,7 +297,16 @@ class Replica:
         for position, entry in self.log:
             forward = Forward(self.number, self.epoch, position, entry)
             actions += [Send(below, forward) for below in self._below]
+        if new_head:
+            self._behind_head = self.is_head
+            actions += self._take_over() if self._below else []
         return [self.serves(), *actions, *self._settle()]
+
+    def _take_over(self) -> list[Action]:
+        """Bring the others to this replica's state: a copy of it is the next entry of the log."""
+        self.position += 1
+        install = Install(self.segment, self.position, self.shard.copy())
+        return [CopyOut("", install), *self._pass_on(install)]
 
     def serves(self) -> Serves:
         """Say which roles the server has for the shard."""
@@ -290,7 +320,8 @@ class Replica:
 
     def part(self, segment: Segment) -> Replica:
         """Return a replica of a part of the range; the chain stood still, so all replicas cut alike."""
-        return Replica(self.shard.part(segment), self.node, replace(segment, epoch=self.epoch), self.position)
+        cut = replace(segment, chain=self.segment.chain, epoch=self.epoch)
+        return Replica(self.shard.part(segment), self.node, cut, self.position)
 
     def validate(self) -> None:
         """Raise `ProtocolError` unless the state keeps every invariant of the protocol."""

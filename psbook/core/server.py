@@ -152,18 +152,22 @@ class Server:
         return [TakeIn(install, CONTROLLER, done)]
 
     def _adopt(self, routes: Routes) -> list[Action]:
-        """Go over to a newer map: cut shards along its borders, take up roles, drop what is others'."""
+        """Go over to a newer map: cut shards along its borders, take up roles, drop what is others'.
+
+        A copy that was lent under a map still to come stays as it is.
+        """
         if routes.epoch <= self.routes.epoch:
             return []
         self.routes = routes
         actions: list[Action] = []
         mine = routes.of(self.node)
         for replica in list(self.replicas.values()):
-            actions += self._divide(replica, mine)
+            if replica.epoch <= routes.epoch:
+                actions += self._divide(replica, mine)
         kept = {segment.shard for segment in mine}
         for number, replica in list(self.replicas.items()):
             segment = routes.find(number)
-            is_guest = segment is not None and segment.epoch == replica.epoch
+            is_guest = replica.epoch > routes.epoch or (segment is not None and segment.epoch == replica.epoch)
             if number not in kept and not is_guest:
                 self.replicas.pop(number)
                 actions.append(Discard(number))
@@ -175,13 +179,14 @@ class Server:
     def _divide(self, replica: Replica, mine: Iterable[Segment]) -> list[Action]:
         """Cut a replica into the segments of the new map that lie in it (C1)."""
         old = replica.shard
-        parts = [part for part in mine if old.start <= part.start and part.stop <= old.stop]
+        parts = [
+            part for part in mine if old.start <= part.start and part.stop <= old.stop
+            and (part.shard == replica.number or part.shard not in self.replicas)
+        ]  # fmt: skip
         if all(part.stop - part.start == old.stop - old.start for part in parts):
             return []
         del self.replicas[replica.number]
         for part in parts:
-            if part.shard != replica.number and part.shard in self.replicas:
-                raise ProtocolError(f"{self.node} holds shard {part.shard} already")
             self.replicas[part.shard] = replica.part(part)
         return [Divide(replica.number, parts)]
 
