@@ -1,4 +1,4 @@
-"""`RunPlots`: the four pictures of a run."""
+"""`RunPlots`: the pictures of a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psbook.trace import Trace
 from psbook.view.convergence import convergence
+from psbook.view.holders import holders
 from psbook.view.picture import Picture
 from psbook.view.staleness import staleness
 from psbook.view.timeline import timeline
@@ -62,5 +63,12 @@ class RunPlots:
         """Draw where each program's time went: five kinds that add up to the run."""
         return waiting(self.trace)
 
+    def holders(self, table: str | None = None) -> Picture:
+        """Draw which server answered for which keys of a table, by default the first, and when."""
+        return holders(self.trace, table)
+
     def __repr__(self) -> str:
-        return f"<Plots of {self.trace!r}: convergence(), timeline(start, stop), staleness(), waiting()>"
+        return (
+            f"<Plots of {self.trace!r}: convergence(), timeline(start, stop), staleness(), waiting(), "
+            "holders(table)>"
+        )
