@@ -192,6 +192,7 @@ class Worker:
             "taken": supply.taken,
             "given": supply.given,
             "adopted": supply.taken_adopted,
+            "barriers": self._host.client.barriers,
             "rng": self.rng.bit_generator.state,
         }
 

@@ -58,6 +58,9 @@ from psbook.core.routes import Routes, Segment
 from psbook.core.window import RESYNC, UNORDERED
 from psbook.errors import ProtocolError
 
+LONGEST_PAUSE = 64
+"""Looks for late replies between two of the same request, at most."""
+
 
 LONGEST_PAUSE = 64
 """Looks for late replies between two of the same request, at most."""

@@ -246,7 +246,11 @@ class Controller:
         self.removed[rank] = incarnation
         actions = self._everywhere(lambda shard: Remove(shard, rank, incarnation))
         actions += [Orphaned(rank), *self._open_barriers()]
-        return actions if self.active else [*actions, End(f"{node} was the last program, and is lost")]
+        if self.active:
+            return actions
+        if len(self.removed) < len(self._ranks):
+            return [*actions, End()]
+        return [*actions, End(f"{node} was the last program, and is lost; none has ended.")]
 
     def _restorations(self) -> list[Action]:
         """Ask for every shard that is lost, on the server that holds least."""

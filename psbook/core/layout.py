@@ -66,7 +66,8 @@ class Safety:
     checkpoint_every : int
         Clocks between two checkpoints; 0: none. `psbook.Checkpoints` says where they go.
     resend : float
-        Seconds without a reply after which a request is sent again, at most twice as long.
+        Seconds without a reply after which a request is sent again, at most twice as long; the pause doubles
+        each time, up to 64 times as long.
 
     Raises
     ------

@@ -159,7 +159,10 @@ class Rejoin:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """Run `function` on the shard's part of `table`, behind the worker's own pushes."""
+    """Run `function` on the shard's part of `table`, behind the worker's own pushes.
+
+    `open` is the number of the sender's oldest call to the shard whose result has not come.
+    """
 
     id: MessageId
     table: str
@@ -169,11 +172,15 @@ class Call:
     epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
+    open: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class CallReply:
-    """What the function returned on this shard."""
+    """What the function returned on this shard.
+
+    `elsewhere`: it ran before the shard was cut, and another part has the result.
+    """
 
     id: MessageId
     table: str
@@ -181,6 +188,7 @@ class CallReply:
     value: Any = None
     parked: float = 0.0
     sent: float = math.nan
+    elsewhere: bool = False
 
 
 @dataclass(slots=True, eq=False)

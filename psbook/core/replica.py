@@ -141,8 +141,8 @@ class Replica:
         """Answer or park a read; ``None`` if this replica is not for it."""
         if not self.answers or "tail" in self.frozen or pull.epoch != self.segment.epoch:
             return None
-        actions = self.shard.handle(pull, now)
-        return actions if self._alone else self._let_out(actions, self.position + bool(self._batch))
+        actions = self.shard.handle(pull, now)  # what waits for the end of a round shows in no read
+        return actions if self._alone else self._let_out(actions, self.position)
 
     def control(self, entry: Any, now: float) -> list[Action]:
         """Take in, as the head, what the controller says to the shard; all of it may come twice."""
@@ -155,12 +155,13 @@ class Replica:
         """Handle a new entry as the head, and pass it on: at once, or with the round it belongs to (E3)."""
         if not self._aggregates or not (self._below or self.guests):
             return self._take(entry, now)
+        before = self.shard.clocks.min
         actions = self.shard.handle(entry, now)
         self._batch.append(entry)
         sums = [action for action in actions if isinstance(action, Apply)]
-        outside = not isinstance(entry, Push | Clock)
+        ends = not isinstance(entry, Push | Clock) or self.shard.clocks.min > before  # also an empty round
         actions = self._let_out(actions, self.position + 1)
-        return actions + (self._close_batch(sums) if sums or outside else [])
+        return actions + (self._close_batch(sums) if sums or ends else [])
 
     def _close_batch(self, sums: list[Apply]) -> list[Action]:
         """Pass on what was held back: each round's sum in the place of its pushes."""
@@ -315,7 +316,7 @@ class Replica:
     def lend(self, to: str) -> list[Action]:
         """Send a copy to a server, and from now on every entry; it becomes a replica with the next epoch."""
         actions: list[Action] = self._close_batch([]) if self._batch else []
-        self.guests[to] = self.position
+        self.guests.setdefault(to, self.position)  # it may get an older copy, sent at an earlier request
         return [*actions, CopyOut(to, Install(self.segment, self.position, self.shard.copy()))]
 
     def part(self, segment: Segment) -> Replica:

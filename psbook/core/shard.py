@@ -46,7 +46,7 @@ from psbook.core.messages import (
 )
 from psbook.core.ranged_clocks import RangedVectorClock
 from psbook.core.routes import Segment, key_at
-from psbook.core.window import Standing, Window
+from psbook.core.window import UNORDERED, Standing, Window
 from psbook.errors import ModelError, ProtocolError
 
 KEPT_STATES = 2
@@ -275,12 +275,12 @@ class Shard:
     def _rejoin(self, rejoin: Rejoin, now: float) -> list[Action]:
         """Take a worker in that starts again where its last clock was, or joins at ``min`` (E2b, E8)."""
         rank = rejoin.id.rank
-        self._removed.pop(rank, None)
+        is_new = self._removed.pop(rank, None) is not None or rank not in self.clocks.reached
         waiting = sum(push.id.rank == rank for pushes in self.rounds.values() for push in pushes)
         self._halfway[rank] = self._pushed.pop(rank, 0) - waiting - len(self.aside.get(rank, ()))
         self._drop_unfinished(rank)
         self.parked = [waiting for waiting in self.parked if waiting.message.id.rank != rank]
-        if self.layout.counts(rank) and rank not in self.clocks:
+        if is_new and self.layout.counts(rank) and rank not in self.clocks:
             self.clocks.add(rank)
             self._windows[rank].joined = True
         return [self._rejoined(rejoin)]
@@ -323,8 +323,8 @@ class Shard:
     def _is_redone(self, push: Push) -> bool:
         """Whether the push belongs to a clock that is counted already; note how many are made again."""
         rank = push.id.rank
-        if not self.layout.counts(rank):
-            return False
+        if push.after == UNORDERED or not self.layout.counts(rank):
+            return False  # outside the order, a push may well come behind its clock for the first time
         if push.clock < self.clocks.reached.get(rank, 0):
             return True
         self._pushed[rank] = self._pushed.get(rank, 0) + 1
@@ -341,6 +341,9 @@ class Shard:
         actions: list[Action] = [
             self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())
         ]
+        if rank not in self.clocks:  # it had finished here, and was lost before it had everywhere
+            self.clocks.reached[rank] = clock.clock
+            return [*actions, self._ack(clock)]
         steps = clock.clock - self.clocks[rank]
         rose = self.clocks.advance(rank, clock.clock, clock.jump or self.restored)
         self._pushed.pop(rank, None)

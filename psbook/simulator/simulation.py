@@ -158,6 +158,7 @@ class Simulation:
             host.booking.until = self.queue.now
             before = self.hosts.get(node)
             if isinstance(before, ProgramHost):
+                before.booking.book("idle", self.queue.now, before.clock, "lost")
                 host.supply.adopt(before.supply.adopted)
         else:
             host = plan.server_host(node, process, self.recorder, self._snapshot, incarnation=incarnation)
