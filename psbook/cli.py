@@ -183,6 +183,19 @@ def trace(
 
 
 @app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A trace written by `psbook compare` or `Trace.save`.")],
+) -> None:
+    """Judge a saved trace: each property is true, unknown or false; exit with 1 if one is false."""
+    from psbook.trace import check as judge
+
+    verdicts = judge(psbook.Trace.load(path))
+    typer.echo(repr(verdicts))
+    if not verdicts.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the versions that results depend on."""
     from psbook.versions import versions

@@ -91,3 +91,7 @@ class CheckpointError(PsbookError, OSError):
 
 class ProtocolError(PsbookError, AssertionError):
     """An invariant of the protocol does not hold: a bug in psbook, never in a program."""
+
+
+class PropertyViolated(PsbookError, AssertionError):
+    """A trace breaks a property that its run promised; the message names it, and the first row at fault."""

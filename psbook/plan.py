@@ -6,7 +6,7 @@ The same plan makes the hosts on both backends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -200,6 +200,11 @@ class Plan:
             "workers": [layout.programs[rank] for rank in sorted(layout.clocked)],
             "servers": layout.servers,
             "seed": self.seed,
+            "buffered": self.model.buffered,
+            "delivery": layout.safety.delivery,
+            "replicas": layout.safety.replicas,
+            "safety": {**asdict(layout.safety), "active": layout.safety.active},
+            "resumed": job.saved is not None,
             "aggregate": job.aggregate,
             "batch_size": job.batching.size,
             "iteration_unit": job.iteration_unit,

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from psbook.errors import Stopped
-from psbook.trace import Trace
+from psbook.trace import Trace, check
 from psbook.trace import statistics as of_trace
+from psbook.trace.checks import Verdicts
 
 
 class Run:
@@ -68,6 +69,13 @@ class Run:
     def plot(self) -> Any:
         """Plots of the run: ``run.plot.convergence()``, ``timeline()``, ``staleness()``, ``waiting()``."""
         return importlib.import_module("psbook.view").RunPlots(self)
+
+    def check(self) -> Verdicts:
+        """Judge the run by what it promised: every property of the protocol is true, unknown or false.
+
+        ``psbook.trace.check`` does so for the trace that an error carries. See `psbook.trace.checks`.
+        """
+        return check(self.trace)
 
     def step(self) -> Any:
         """Walk through the trace, event by event."""

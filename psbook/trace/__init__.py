@@ -1,6 +1,8 @@
-"""The record of a run: schema, recorder, statistics, export. Where a trace came from makes no difference."""
+"""The record of a run: schema, recorder, statistics, checks, export. Where it came from is all one."""
 
 from psbook.trace.recorder import Recorder
 from psbook.trace.trace import Trace
 
-__all__ = ["Recorder", "Trace"]
+from psbook.trace.checks import check  # isort: skip  # it is made of the others
+
+__all__ = ["Recorder", "Trace", "check"]

@@ -1,0 +1,84 @@
+"""Whether the replicas of a shard agree, and whether staleness is conserved on it (semantics.md E1, T4)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from psbook.trace.checks.case import Case
+from psbook.trace.checks.verdicts import Finding, Property
+from psbook.trace.conservation import conserved
+from psbook.trace.facts import NEVER, IntArray
+from psbook.trace.lineage import Lineage
+
+
+def replicas_agree(case: Case) -> Finding:
+    """E1: a push "passes every replica": at equal version all have the same pushes, in the same order.
+
+    A server that was given up may have had more, which nobody was told of. Reached by each version that a
+    second server has.
+    """
+    facts, reached, bad = case.facts, 0, NEVER
+    rows = facts.at("apply", "replicate")
+    for lineage in case.lineages:
+        here = rows[(facts.shard[rows] == lineage.shard) & (facts.table[rows] == lineage.table)]
+        for node in np.unique(facts.node[here]).tolist():
+            mine = here[facts.node[here] == node]
+            for life in np.unique(case.lineages.life[mine]).tolist():
+                count, row = _compare(case, lineage, mine[case.lineages.life[mine] == life])
+                reached, bad = reached + count, min(bad, row)
+    if bad < NEVER:
+        return Finding(
+            False, f"{facts.say(bad)} has {facts.name(facts.message[bad])} as version {facts.version[bad]} "
+            f"of shard {facts.shard[bad]}; the shard has another", reached, bad,
+        )  # fmt: skip
+    return Finding(True, f"{reached} times a second replica had the same pushes as the shard", reached)
+
+
+def staleness_conserved(case: Case) -> Finding:
+    """T4: per shard, Σ staleness applied + Σ ages in flight = Σ other gradients in flight, at any instant."""
+    applies = case.facts.at("apply")
+    reached = int((case.facts.ids.rank[case.facts.cause[applies]] >= 0).sum())
+    holds, why = conserved(case.trace)
+    return Finding(holds, why, reached)
+
+
+PROPERTIES = (
+    Property("replicas agree", "E1", ("apply", "replicate"), replicas_agree),
+    Property("staleness conserved", "T4", ("apply", "answer"), staleness_conserved),
+)
+
+
+def _compare(case: Case, lineage: Lineage, mine: IntArray) -> tuple[int, int]:
+    """Compare what a server has with what is left of the shard: how many agree, first row that does not."""
+    facts, last = case.facts, lineage.last
+    beyond = facts.version[mine] > int(last.versions.max(initial=-1))
+    have = mine[~beyond]
+    place = np.searchsorted(last.versions, facts.version[have]) + _ordinal(facts.version[have])
+    place = np.minimum(place, len(last.rows) - 1)
+    theirs = last.rows[place] if last.rows.size else have
+    differs = (facts.message[have] != facts.message[theirs]) | (facts.version[have] != facts.version[theirs])
+    compared = int((facts.node[theirs] != facts.node[have]).sum() - differs.sum())
+    if not differs.any() or _was_given_up(case, mine, int(np.flatnonzero(differs)[0])):
+        return max(compared, 0), NEVER
+    return max(compared, 0), int(have[np.flatnonzero(differs)[0]])
+
+
+def _ordinal(versions: IntArray) -> IntArray:
+    """Place of each update among those of its version, which are neighbours."""
+    if not versions.size:
+        return versions
+    new = np.r_[True, versions[1:] != versions[:-1]]
+    starts = np.flatnonzero(new)
+    place: IntArray = np.arange(len(versions)) - starts[np.cumsum(new) - 1]
+    return place
+
+
+def _was_given_up(case: Case, mine: IntArray, first: int) -> bool:
+    """Whether all that differs is what a lost server had last, and told nobody."""
+    facts = case.facts
+    tail = mine[first:]
+    lost = facts.at("lost")
+    gone = lost[facts.node[lost] == facts.node[tail[0]]]
+    told = case.acked[facts.message[tail]] != NEVER
+    told &= ~case.lineages.kept[facts.message[tail]]
+    return bool(gone.size) and int(gone.max()) > int(tail[0]) and not told.any()
