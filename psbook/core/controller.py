@@ -161,7 +161,7 @@ class Controller:
             actions.append(Send(node, Reroute(self.membership.routes)))
         if node in self._ranks:
             return actions + self._of_program(beat, now)
-        return [*actions, Send(node, Lease(beat.sent))]
+        return [*actions, Send(node, Lease(beat.sent, self.membership.since.get(node, 0)))]
 
     def _of_program(self, beat: Beat, now: float) -> list[Action]:
         rank = self._ranks[beat.node]
@@ -259,7 +259,8 @@ class Controller:
         return [Restore(segment, self.membership.emptiest()) for segment in self.membership.lost]
 
     def _installed(self, done: Installed, now: float) -> list[Action]:
-        if any(segment.shard == done.shard for segment in self.membership.lost):
+        current = done.since == self.membership.since.get(done.node, 0)
+        if current and any(segment.shard == done.shard for segment in self.membership.lost):
             self.membership.restored(done.shard, done.node)
             return self._moved([])
         return self._moved(self.membership.installed(done))

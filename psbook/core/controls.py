@@ -138,11 +138,12 @@ class Install:
 
 @dataclass(slots=True, eq=False)
 class Installed:
-    """A server holds a copy of the shard, as it was lent in `epoch`."""
+    """A server, member since epoch `since`, holds a copy of the shard, as it was lent in `epoch`."""
 
     shard: int
     node: str
     epoch: int
+    since: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -199,6 +200,10 @@ class Beat:
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """The controller has heard the node's beat of time `sent`: it may serve for a lease from then on (E6)."""
+    """The controller has heard the node's beat of time `sent`: it may serve for a lease from then on (E6).
+
+    It is a member since epoch `since`; what it held before, it was given up with.
+    """
 
     sent: float
+    since: int = 0

@@ -55,6 +55,8 @@ class Membership:
         self.routes = layout.routes
         self.servers = set(layout.servers)
         """Servers that live."""
+        self.since: dict[str, int] = {}
+        """Epoch since which a server is a member that was not one from the start, or was given up before."""
         self.leaving: set[str] = set()
         self.departed: set[str] = set()
         """Servers that have left; they are not taken in again."""
@@ -96,6 +98,7 @@ class Membership:
         if node in self.servers:
             return
         self.servers.add(node)
+        self.since[node] = self.routes.epoch + 1
         if self._ring is not None:
             self._ring = Ring(self._staying(), self._ring.points)
             self._cut_for_ring()
@@ -227,6 +230,8 @@ class Membership:
         move, segment = self.moves.get(done.shard), self.routes.find(done.shard)
         if move is None or segment is None or move.stage != "lend" or done.epoch != segment.epoch:
             return []
+        if done.since != self.since.get(done.node, 0):
+            return []  # a copy that it will give up, as soon as it hears that it was given up itself
         move.waiting.discard(done.node)
         if move.waiting:
             return []

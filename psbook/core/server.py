@@ -74,6 +74,8 @@ class Server:
         self.incarnation = incarnation
         self.routes = layout.routes
         self.lease_until = math.inf if math.isinf(layout.safety.lease) else 0.0
+        self.since = 0
+        """Epoch since which the node is a member, as far as it has heard."""
         self.replicas: dict[int, Replica] = {}
         self.explains = True
         if not incarnation:
@@ -98,13 +100,22 @@ class Server:
             replica = self.replicas.get(event.shard)
             return replica.stabilized(source, event) if replica else []
         if isinstance(event, Lease):
-            self.lease_until = max(self.lease_until, event.sent + self.layout.safety.lease)
-            return []
+            return self._renew(event)
         if isinstance(event, Reroute):
             return self._adopt(event.routes)
         if isinstance(event, Install):
             return self._install(event)
         return self._order(event, now)
+
+    def _renew(self, lease: Lease) -> list[Action]:
+        """Serve on; but what the node held when it was given up, others hold now (E6)."""
+        actions: list[Action] = []
+        if lease.since > self.since:
+            self.since = lease.since
+            actions = [Discard(number) for number in self.replicas]
+            self.replicas.clear()
+        self.lease_until = max(self.lease_until, lease.sent + self.layout.safety.lease)
+        return actions
 
     def _request(self, request: Request, now: float) -> list[Action]:
         if now >= self.lease_until:
@@ -142,7 +153,7 @@ class Server:
         segment = install.segment
         mine = self.replicas.get(segment.shard)
         known = self.routes.find(segment.shard)
-        done = Installed(segment.shard, self.node, segment.epoch)
+        done = Installed(segment.shard, self.node, segment.epoch, self.since)
         if known is not None and known.epoch > segment.epoch:
             return []
         if mine is not None and (self.node in mine.segment.chain or mine.position >= install.position):
@@ -167,7 +178,9 @@ class Server:
         kept = {segment.shard for segment in mine}
         for number, replica in list(self.replicas.items()):
             segment = routes.find(number)
-            is_guest = replica.epoch > routes.epoch or (segment is not None and segment.epoch == replica.epoch)
+            is_guest = replica.epoch > routes.epoch or (
+                segment is not None and segment.epoch == replica.epoch
+            )
             if number not in kept and not is_guest:
                 self.replicas.pop(number)
                 actions.append(Discard(number))

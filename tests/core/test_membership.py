@@ -25,7 +25,9 @@ def answer(membership, orders):
                 return
         message = orders.pop(0).message
         if isinstance(message, Lend):
-            orders += membership.installed(Installed(message.shard, message.to, message.epoch))
+            orders += membership.installed(
+                Installed(message.shard, message.to, message.epoch, membership.since.get(message.to, 0))
+            )
         else:
             assert isinstance(message, Freeze)
             orders += membership.frozen(Frozen(message.shard, message.epoch, message.role))
@@ -155,3 +157,19 @@ def test_the_last_copy_of_a_shard_is_remembered_as_lost():
 def test_more_replicas_than_servers_are_refused():
     with pytest.raises(InvalidJob, match="2 replicas on 2 servers; required: 0 <= replicas < servers"):
         members(2, replicas=2)
+
+
+def test_a_copy_from_before_a_server_was_given_up_counts_no_more():
+    membership = members(2)
+    membership.joined("server-2")
+    membership.failed(["server-2"])
+    membership.joined("server-2")
+    answer_some = membership.orders()
+    while not any(isinstance(order.message, Lend) for order in answer_some):
+        message = answer_some.pop(0).message
+        answer_some += membership.frozen(Frozen(message.shard, message.epoch, message.role))
+        membership.plan()
+        answer_some += membership.orders()
+    lend = next(order.message for order in answer_some if isinstance(order.message, Lend))
+    stale = Installed(lend.shard, lend.to, lend.epoch, membership.since["server-2"] - 1)
+    assert membership.installed(stale) == [] and membership.moves[lend.shard].stage == "lend"
