@@ -32,7 +32,7 @@ from psbook.cluster.spec import (
 from psbook.cluster.timing import boot_id
 from psbook.core.actions import Action, Commit, End, Left, Lost, Restart, Restore, Send
 from psbook.core.controller import Controller
-from psbook.core.controls import CONTROLLER, Failed, Start
+from psbook.core.controls import CONTROLLER, Beat, Failed, Start
 from psbook.errors import CheckpointError
 from psbook.trace import Recorder
 
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
+
+START_SECONDS = 120.0
+"""A program that is started again, and has not begun by then, has no thread to run in."""
 
 LEASE_MARGIN = 1.2
 """A process is lost this many leases after its last sign of life; beats come every fifth of a lease."""
@@ -81,6 +84,10 @@ class ControllerPlugin(SchedulerPlugin):
         self._changed = asyncio.Event()
         self._beats: dict[str, float] = {}
         self._gone: set[str] = set()
+        self._hung: set[str] = set()
+        """Processes that give no sign of life, but may wake up."""
+        self._starting: dict[str, tuple[int, float]] = {}
+        """Programs that are started again: incarnation, and since when."""
         self._standing: dict[str, tuple[Standing, float]] = {}
         self._zero = math.inf
         self._starts: list[Send] = []
@@ -133,9 +140,14 @@ class ControllerPlugin(SchedulerPlugin):
             self.plane.send(CONTROLLER, process, Members(self.routes))
 
     def _processes(self) -> list[str]:
-        """Return the processes that are there."""
+        """Return the processes that are there, hung or not."""
         names = [node for node in self.routes if node.startswith("process-")]
         return [name for name in names if self.routes[name] not in self._gone]
+
+    @property
+    def _silent(self) -> set[str]:
+        """Processes from which nothing is to be expected now."""
+        return self._gone | self._hung
 
     async def _leave(self, address: str) -> None:
         """Let a process go when others hold what it holds; its programs go on elsewhere at once."""
@@ -170,7 +182,7 @@ class ControllerPlugin(SchedulerPlugin):
             "trouble": why and (why.kind, why.detail, why.error),
             "node": why.node if why else "",
             "seconds": self._seconds,
-            "gone": list(self._gone),
+            "gone": list(self._silent),
             "absent": sorted(self.core.absent),
             "restarts": self.restarts,
             "routes": self.routes,
@@ -186,7 +198,7 @@ class ControllerPlugin(SchedulerPlugin):
         self._end(None)
         self._timer.cancel()
         self.scheduler.worker_plugins.pop(self.name, None)
-        live = [address for address in self.scheduler.workers if address not in self._gone]
+        live = [address for address in self.scheduler.workers if address not in self._silent]
         remove = {"op": "plugin-remove", "name": self.name}
         removing = self.scheduler.broadcast(msg=remove, workers=live, on_error="ignore")
         try:
@@ -202,7 +214,7 @@ class ControllerPlugin(SchedulerPlugin):
     def _receive(self, source: str, destination: str, message: Any) -> None:
         try:
             if isinstance(message, Pulse):
-                self._beats[message.process] = time.monotonic()
+                self._hear(message.process)
                 self.clocks.update(message.clocks)
                 self._note_standing(message.standing)
             elif isinstance(message, Trouble):
@@ -213,16 +225,34 @@ class ControllerPlugin(SchedulerPlugin):
             elif isinstance(message, Begun):
                 self._start_programs(message.process)
             else:
+                if isinstance(message, Beat):
+                    self._note_beat(message)
                 self._carry_out(self.core.handle(message, self._now()))
         except Exception as error:
             logger.exception("psbook run %s: the controller failed", self.spec.run)
             detail = f"the controller raised {error!r}; this is a bug in psbook."
             self._end(Trouble("ProtocolError", CONTROLLER, detail, pack(error)))
 
+    def _hear(self, process: str) -> None:
+        """Note a sign of life; a process that was given up and wakes up hears what has become of it."""
+        self._beats[process] = time.monotonic()
+        address = self.routes[process]
+        if address in self._hung:
+            self._hung.discard(address)
+            logger.warning("psbook run %s: %s at %s goes on", self.spec.run, process, address)
+            self.plane.send(CONTROLLER, process, Members(self.routes))
+
+    def _note_beat(self, beat: Beat) -> None:
+        if self.spec.layout.rank(beat.node) is None:
+            at = self.routes[beat.node]
+            self._beats.update((name, time.monotonic()) for name in self._beats if self.routes[name] == at)
+        elif beat.incarnation >= self._starting.get(beat.node, (math.inf, 0.0))[0]:
+            del self._starting[beat.node]
+
     def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
-                if isinstance(action.message, Start) and self.state == "starting":
+                if isinstance(action.message, Start) and self._unaware:
                     self._begin(action)
                 elif action.to in self.routes and self.routes[action.to] not in self._gone:
                     self.plane.send(CONTROLLER, action.to, action.message)
@@ -254,7 +284,7 @@ class ControllerPlugin(SchedulerPlugin):
         node = self.spec.layout.node(restart.rank)
         before = self.routes[node]
         there = [self.routes[name] for name in self._processes()]
-        places = [address for address in there if address not in self._leaving and address != before]
+        places = [at for at in there if at not in self._leaving | self._hung and at != before]
         if not places:
             self._end(
                 Trouble("NodeFailure", node, f"{node} at {before} lost, and no process is left for it.")
@@ -265,6 +295,7 @@ class ControllerPlugin(SchedulerPlugin):
         self.routes[node] = address
         self._tell_members()
         self.restarts.append((node, restart.incarnation, address))
+        self._starting[node] = restart.incarnation, time.monotonic()
         self.recorder.add(self._now(), node, "restart", version=restart.incarnation, detail=address)
         self._changed.set()
 
@@ -285,7 +316,7 @@ class ControllerPlugin(SchedulerPlugin):
 
     def _begin(self, start: Send) -> None:
         """Set the clocks of all processes before the first program starts."""
-        if not self._starts:
+        if self.state == "starting":
             self.state = "running"
             self._changed.set()
             self._zero = time.monotonic()
@@ -297,7 +328,8 @@ class ControllerPlugin(SchedulerPlugin):
     def _start_programs(self, aware: str) -> None:
         self._unaware.discard(aware)
         if not self._unaware:
-            for start in self._starts:
+            starts, self._starts = self._starts, []
+            for start in starts:
                 self.plane.send(CONTROLLER, start.to, start.message)
 
     def _end(self, trouble: Trouble | None) -> None:
@@ -332,13 +364,10 @@ class ControllerPlugin(SchedulerPlugin):
             return
         nodes = nodes_of(self.routes, address)
         self._gone.add(address)
-        if not nodes or self.state == "ended":
+        if self.safety.active and self.state != "starting":
+            self._give_up(address, why)
             return
-        if self.safety.active and self.state == "running":
-            for node in nodes:
-                self._carry_out(
-                    self.core.handle(Failed(node, f"{node} at {address} lost: {why}"), self._now())
-                )
+        if not nodes or self.state == "ended":
             return
         self._end(
             Trouble(
@@ -348,6 +377,33 @@ class ControllerPlugin(SchedulerPlugin):
                 f"{'them' if len(nodes) > 1 else 'it'}; start it again, on the workers that are left.",
             )
         )
+
+    def _give_up(self, address: str, why: str) -> None:
+        """Go on without a process, also behind the end: what it held is still to be sent home."""
+        process = next((name for name in self._processes_at(address)), "")
+        self.recorder.add(self._now(), process, "fault", detail=f"{process} at {address}: {why}")
+        for node in nodes_of(self.routes, address):
+            failed = Failed(node, f"{node} at {address} lost: {why}")
+            self._carry_out(self.core.handle(failed, self._now()))
+        for process in self._processes_at(address):
+            self._beats.pop(process, None)
+            if process in self._unaware:
+                self._start_programs(process)
+
+    def _processes_at(self, address: str) -> list[str]:
+        return [name for name, at in self.routes.items() if at == address and name.startswith("process-")]
+
+    def _note_silence(self, now: float) -> None:
+        """Give up processes of which nothing has been heard for longer than any lease lasts."""
+        for process, beat in list(self._beats.items()):
+            address = self.routes[process]
+            if now - beat > LEASE_MARGIN * self.safety.lease and address not in self._silent:
+                self._hung.add(address)
+                self._give_up(address, f"no sign of life for {now - beat:.1f} s")
+        for node, (_, since) in self._starting.items():
+            if now - since > START_SECONDS and self.state == "running":
+                text = f"{node} was to start again at {self.routes[node]}, and has not in {START_SECONDS:g} s"
+                self._end(Trouble("ClusterError", node, f"{text}; required: a free thread for it there."))
 
     # Who waits for whom
 
@@ -379,7 +435,7 @@ class ControllerPlugin(SchedulerPlugin):
     async def _watch_leases(self) -> None:
         pause = (self.safety.lease if self.safety.active else self.spec.lease) / 5
         woken = time.monotonic()
-        while self.state != "ended":
+        while self.safety.active or self.state != "ended":
             await asyncio.sleep(pause)
             now = time.monotonic()
             self._end_if_stuck(now)
@@ -388,7 +444,8 @@ class ControllerPlugin(SchedulerPlugin):
                 # This loop itself stood still, and the beats of that time are not read yet.
                 self._beats = dict.fromkeys(self._beats, now)
                 self.core.resume(self._now())
-            if self.safety.active and self.state == "running":
+            if self.safety.active and self.state != "starting":
+                self._note_silence(now)
                 self._carry_out(self.core.tick(self._now()))
                 continue
             for process, beat in list(self._beats.items()):

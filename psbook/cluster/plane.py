@@ -97,7 +97,9 @@ class Plane:
 
     def lost(self, address: str, why: BaseException) -> None:
         """Report a broken stream, unless the plane is being closed; the next message begins a new one."""
-        self._links.pop(address, None)
+        link = self._links.pop(address, None)
+        if link is not None:
+            link.abort()
         if not self.closed:
             logger.info("psbook stream to %s broke: %r", address, why)
             self._broken(address, why)
@@ -172,6 +174,16 @@ class _Link:
             await comm.read()
         except OSError as error:
             self.plane.lost(self.address, error)
+
+    def abort(self) -> None:
+        """Let go of the connection; what has not been sent is lost."""
+        self._queue.clear()
+        current = asyncio.current_task()
+        for task in (self._sender, self._listener):
+            if task is not None and task is not current:
+                task.cancel()
+        if self.comm is not None:
+            self.comm.abort()
 
     async def close(self) -> None:
         if (sender := self._sender) is not None:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+HELLO_SECONDS = 10.0
+"""How long a process that joins later waits for the controller; a run that is over answers nobody."""
+
 LEAVE_SECONDS = 10.0
 """How long a process that closes waits for others to take over what it holds."""
 
@@ -112,6 +115,7 @@ class ProcessPlugin(WorkerPlugin):
         self.worker = worker
         self.nodes: dict[str, Node] = {}
         self._sent_home: set[str] = set()
+        self._given_up: list[Node] = []
         self.halted = ""
         self.routes = dict(self.spec.routes)
         self.safety = self.spec.layout.safety
@@ -123,7 +127,8 @@ class ProcessPlugin(WorkerPlugin):
         _limit_xla(self.spec, worker)
         self._plane = Plane(worker, self.spec.channel, self.routes, self._receive, self._broken)
         worker.handlers[self.name] = self._control
-        await self._hello()
+        if not await self._is_welcome():
+            return
         for node in nodes_of(self.routes, worker.address):
             if self.spec.layout.rank(node) is None:
                 self.nodes[node] = await asyncio.to_thread(self._make_server, node, self)
@@ -134,6 +139,20 @@ class ProcessPlugin(WorkerPlugin):
                 asyncio.create_task(self._every(self.safety.lease / 5, "beat")),
                 asyncio.create_task(self._every(self.safety.resend, "resend")),
             ]
+
+    async def _is_welcome(self) -> bool:
+        """Say hello; take no part if the run has ended before this process joined the cluster."""
+        if self.process:
+            await self._hello()
+            return True
+        try:
+            await asyncio.wait_for(self._hello(), HELLO_SECONDS)
+        except Exception as error:  # noqa: BLE001  # a process that does not start would cost the cluster more
+            logger.info("psbook run %s: nobody answers %s: %r", self.spec.run, self.worker.address, error)
+            self.halted = "the run was over"
+        if self.halted:
+            self._leaving = asyncio.create_task(self.worker.plugin_remove(name=self.name))
+        return not self.halted
 
     async def _hello(self) -> None:
         controller = getattr(self.worker.scheduler, self.name)
@@ -175,6 +194,7 @@ class ProcessPlugin(WorkerPlugin):
         self.nodes[name] = node
         if self.halted:
             node.halt(self.halted)
+        self._let_go_of_strangers()
 
     # Messages
 
@@ -201,10 +221,15 @@ class ProcessPlugin(WorkerPlugin):
     def _follow(self, members: Members) -> None:
         """Take up where everybody is; end a program that was given up here and runs elsewhere."""
         self.routes.update(members.routes)
+        self._let_go_of_strangers()
+
+    def _let_go_of_strangers(self) -> None:
         for name in list(self.nodes):
             if self.routes[name] != self.worker.address:
                 self._sent_home.discard(name)
-                self.nodes.pop(name).halt("it was given up, and goes on elsewhere")
+                node = self.nodes.pop(name)
+                self._given_up.append(node)
+                node.halt("it was given up, and goes on elsewhere")
 
     def _halt(self, why: str) -> None:
         self.halted = why
@@ -219,6 +244,7 @@ class ProcessPlugin(WorkerPlugin):
             return
         if not nodes:
             # The controller has gone, or has given us up while we were hung: nobody else will tidy up here.
+            self._halt("the controller has gone, or has given this process up")
             if self.name in self.worker.plugins:
                 self._leaving = asyncio.create_task(self.worker.plugin_remove(name=self.name))
             return
@@ -226,8 +252,8 @@ class ProcessPlugin(WorkerPlugin):
         self.trouble("NodeFailure", self.process, detail)
 
     async def _every(self, seconds: float, what: str) -> None:
-        """Let every node beat, or send again, from time to time."""
-        while not self.halted:
+        """Let every node beat, or send again, from time to time, until the run is closed."""
+        while True:
             await asyncio.sleep(seconds)
             for name, node in list(self.nodes.items()):
                 try:
@@ -236,13 +262,14 @@ class ProcessPlugin(WorkerPlugin):
                     self.failed(name, error)
 
     async def _pulse(self) -> None:
-        while not self.halted:
+        pause = min(0.25, (self.safety.lease if self.safety.active else self.spec.lease) / 5)
+        while self.safety.active or not self.halted:
             clocks = {name: node.progress() for name, node in self.nodes.items()}
             programs = {name: clock for name, clock in clocks.items() if clock is not None}
             found = {name: node.standing() for name, node in self.nodes.items()}
             standing = {name: each for name, each in found.items() if each is not None}
             self.send(self.process, CONTROLLER, Pulse(self.process, programs, standing))
-            await asyncio.sleep(min(0.25, self.spec.lease / 5))
+            await asyncio.sleep(pause)
 
     # The client's requests
 
@@ -284,7 +311,7 @@ class ProcessPlugin(WorkerPlugin):
         self._halt(self.halted or "the worker process closes")
         for task in self._tasks:
             task.cancel()
-        for node in self.nodes.values():
+        for node in (*self.nodes.values(), *self._given_up):
             with contextlib.suppress(Exception):
                 await node.close()
         self.nodes.clear()

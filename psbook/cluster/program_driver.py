@@ -41,6 +41,7 @@ class ProgramDriver:
         self._node = node
         self._draws = None if law is None else Draws(law, plan.seed)
         self._computed = 0
+        self._ready = False
         self.recorder = Recorder(level)
         self.host = plan.program_host(rank, self, self.recorder, node.incarnation)
         if node.incarnation:
@@ -90,6 +91,9 @@ class ProgramDriver:
     def start(self) -> None:
         """Prepare and say hello."""
         self.host.start()
+        self._ready = True
+        if self.host.client.incarnation:
+            self.beat()  # the others run, and this one may begin at once
 
     def receive(self, source: str, message: Message) -> None:
         """Take in a message."""
@@ -104,7 +108,9 @@ class ProgramDriver:
         return self.host.clock
 
     def beat(self) -> None:
-        """Say that the program lives; this only reads, so it may come from another thread."""
+        """Say that the program lives, once it is prepared; this only reads, from whatever thread."""
+        if not self._ready:
+            return
         for action in self.host.client.beat(self.now()):
             self.transmit(self.host.node, action.to, action.message)
 

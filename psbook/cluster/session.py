@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +19,7 @@ from psbook.cluster.controller_plugin import ControllerPlugin
 from psbook.cluster.failures import named
 from psbook.cluster.process_plugin import Node, ProcessPlugin
 from psbook.cluster.spec import Spec
-from psbook.core.routes import Routes
+from psbook.core.routes import Routes, Segment
 from psbook.errors import ClusterError, NodeFailure, ProgramError, PsbookError
 
 POLL_SECONDS = 0.25
@@ -34,6 +36,9 @@ HANG_SECONDS = 10.0
 
 REACH_SECONDS = 1.0
 """A worker that does not answer the client by then is reached by way of the scheduler."""
+
+TAKEN_BACK_SECONDS = 3.0
+"""How long after an error of Dask's the controller may take to hear that the process is lost."""
 
 COLLECT_SECONDS = 60.0
 """How long a process may take to send home what it holds."""
@@ -77,12 +82,17 @@ class Session:
         self._scheduler: Any = client.scheduler
         self._reached: bool | None = None
         self._tasks: dict[str, Future[Any]] = {}
+        self._places: dict[str, str] = {}
+        """Where each program was started last."""
+        self._troubles: dict[str, tuple[BaseException, float]] = {}
+        """Programs that could not be started, and since when that is known."""
         self.routes = dict(spec.routes)
         """Where each node is."""
         self.rows: list[Any] = []
         """What the controller has written down."""
         self._map = b""
         self._restarted = 0
+        self._restarting: list[threading.Thread] = []
 
     def open(self) -> None:
         """Put the controller on the scheduler and the shards into their processes."""
@@ -107,6 +117,7 @@ class Session:
 
     def submit(self, node: str, incarnation: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a program as a Dask task, in the process where its node is placed, for so many times."""
+        self._places[node] = self.routes[node]
         self._tasks[node] = self.client.submit(
             function,
             self.spec.name,
@@ -137,24 +148,39 @@ class Session:
         while True:
             status = self._status()
             report(status["clocks"])
-            self.gone = set(status["gone"])
-            self.routes = status["routes"]
+            self._note(status)
             if status["state"] == "ended":
                 self.failed_node, self.seconds = status["node"], status["seconds"]
                 trouble = status["trouble"]
-                self._map, self.rows = status["map"], status["rows"]
                 return named(*trouble) if trouble else None
             if time.monotonic() > due:
                 also()
                 due = time.monotonic() + every
             for node, incarnation, _ in status["restarts"][self._restarted :]:
                 self._restarted += 1
-                restart(node, incarnation)
+                self._again(restart, node, incarnation)
             failed = self._failed_task()
             if failed is not None:
                 return failed
             if status["state"] == "starting" and time.monotonic() > deadline:
                 return _not_started(status["absent"])
+
+    def _again(self, restart: Callable[[str, int], None], node: str, incarnation: int) -> None:
+        """Start a program again, in a thread: its new process may be lost as well, or hang."""
+
+        def attempt() -> None:
+            try:
+                if before is not None:
+                    before.cancel(force=True)
+                restart(node, incarnation)
+            except Exception as error:  # noqa: BLE001  # told below, if the process is there all the same
+                self._troubles[node] = error, time.monotonic()
+
+        before = self._tasks.pop(node, None)
+        self._troubles.pop(node, None)
+        thread = threading.Thread(target=attempt, name=f"psbook-restart-{node}", daemon=True)
+        self._restarting.append(thread)
+        thread.start()
 
     def _status(self) -> dict[str, Any]:
         try:
@@ -171,17 +197,26 @@ class Session:
 
     def _failed_task(self) -> PsbookError | None:
         """Return the error of a program that could not even begin: its task failed inside Dask."""
-        for node, task in self._tasks.items():
-            if self.routes[node] in self.gone or (self.spec.layout.safety.active and task.status != "error"):
+        safe = self.spec.layout.safety.active
+        for node, task in list(self._tasks.items()):
+            if safe and task.status in ("error", "cancelled", "lost") and self._is_taken_back(node):
                 continue  # the controller starts it again
             if task.status == "error":
-                cause = task.exception()
-                error = ProgramError(f"{node} did not run: {type(cause).__name__}: {cause}")
-                error.__cause__ = cause
-                return error
+                return _raised(node, task.exception())
             if task.status in ("cancelled", "lost"):
                 return NodeFailure(f"{node}'s task was {task.status} by Dask; the run cannot go on without.")
+        for node, (cause, _) in list(self._troubles.items()):
+            if not self._is_taken_back(node):
+                return _raised(node, cause)
         return None
+
+    def _is_taken_back(self, node: str) -> bool:
+        """Whether what befell a program's task comes of the loss of its process, or may still turn out so."""
+        place = self._places.get(node, "")
+        if place in self.gone or place != self.routes[node]:
+            return True
+        _, since = self._troubles.setdefault(node, (NodeFailure("lost by Dask"), time.monotonic()))
+        return time.monotonic() - since < TAKEN_BACK_SECONDS
 
     def stop(self, why: str) -> None:
         """End the run from outside; `watch` returns within a second."""
@@ -189,21 +224,50 @@ class Session:
 
     def halt(self) -> None:
         """Give programs `HALT_SECONDS` to end."""
-        waiting = [task for node, task in self._tasks.items() if self.routes[node] not in self.gone]
+        tasks = list(self._tasks.items())
+        waiting = [task for node, task in tasks if self._places[node] not in self.gone]
         deadline = time.monotonic() + HALT_SECONDS
         while time.monotonic() < deadline and not all(task.done() for task in waiting):
             time.sleep(0.005)
 
     def collect(self) -> dict[str, dict[str, Any]]:
-        """Return what each process sends home, by address; processes that are lost send nothing."""
-        self.gone |= set(self._status()["gone"])  # who died meanwhile is not waited for
-        answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there)
-        return answers
+        """Return what each process sends home, by address; processes that are lost send nothing.
+
+        Some may be lost now: then it is asked again, until all who answer for shards by the last map have.
+        """
+        answers: dict[str, dict[str, Any]] = {}
+        deadline = time.monotonic() + COLLECT_SECONDS
+        while True:
+            self._note(self._status())
+            found: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there)
+            for address, home in found.items():
+                answers[address] = _later(answers.get(address), home)
+            if self.failed_node or time.monotonic() > deadline or self._is_whole(answers):
+                return answers
+            time.sleep(POLL_SECONDS)
+
+    def _is_whole(self, answers: Mapping[str, Mapping[str, Any]]) -> bool:
+        if not self.spec.layout.safety.active or self.last_map is None:
+            return True
+        there = {
+            (name, piece.start, piece.stop)
+            for home in answers.values() for name, node in home["nodes"].items()
+            for piece in node.get("pieces", ())
+        }  # fmt: skip
+        return all((self.reader(s), s.start, s.stop) in there for s in self.last_map.segments)
+
+    def reader(self, segment: Segment) -> str:
+        """Return the server that answers for a shard."""
+        return segment.tail if self.spec.layout.safety.scheme == "chain" else segment.head
 
     def drain(self) -> dict[str, dict[str, Any]]:
         """Return what each process has to send home since the last call, by address."""
         answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there, "drain")
         return answers
+
+    def _note(self, status: Mapping[str, Any]) -> None:
+        self.gone, self.routes = set(status["gone"]), status["routes"]
+        self._map, self.rows = status["map"], status["rows"]
 
     @property
     def last_map(self) -> Routes | None:
@@ -223,16 +287,32 @@ class Session:
             home = await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), seconds)
             return home.data if isinstance(home, Serialize) else home  # as it was, inside one process
 
-        seconds = HANG_SECONDS if self.failed_node else COLLECT_SECONDS
+        async def silent() -> set[str]:
+            with contextlib.suppress(OSError):
+                status = await getattr(self._scheduler, self.spec.name)(action="status", wait=0.0)
+                return set(status["gone"])
+            return set(asked)  # without the scheduler there is no way to them
 
-        found = await asyncio.gather(*map(one, addresses), return_exceptions=True)
-        return {a: home for a, home in zip(addresses, found, strict=True) if isinstance(home, dict)}
+        seconds = HANG_SECONDS if self.failed_node else COLLECT_SECONDS
+        asked = {address: asyncio.ensure_future(one(address)) for address in addresses}
+        pending: set[asyncio.Future[Any]] = set(asked.values())
+        while pending:
+            _, pending = await asyncio.wait(pending, timeout=POLL_SECONDS)
+            for address in await silent() & asked.keys() if pending else ():
+                asked[address].cancel()  # its process may never answer
+        await asyncio.gather(*asked.values(), return_exceptions=True)
+        return {
+            address: task.result() for address, task in asked.items()
+            if not task.cancelled() and task.exception() is None and isinstance(task.result(), dict)
+        }  # fmt: skip
 
     def close(self) -> None:
         """Leave the cluster as it was; safe to call at any time."""
         try:
             self._ask("stop", why="the run was closed")
             self.halt()
+            for thread in self._restarting:
+                thread.join(HALT_SECONDS)
             self.client.cancel(list(self._tasks.values()), force=True)
             self._ask("close", timeout=10.0)
         except (OSError, TimeoutError):
@@ -244,6 +324,22 @@ class Session:
             return await getattr(self._scheduler, self.spec.name)(action=action, **arguments)
 
         return self.client.sync(ask, callback_timeout=timeout)
+
+
+def _raised(node: str, cause: BaseException | None) -> ProgramError:
+    error = ProgramError(f"{node} did not run: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def _later(before: Mapping[str, Any] | None, home: dict[str, Any]) -> dict[str, Any]:
+    """Put what a process sends home now behind what it sent before: rows and snapshots come once only."""
+    for name, node in home["nodes"].items():
+        earlier = before["nodes"].get(name, {}) if before else {}
+        for part in ("rows", "snapshots"):
+            if part in node:
+                node[part] = [*earlier.get(part, ()), *node[part]]
+    return home
 
 
 async def _reachable(address: str, security: Any) -> bool:

@@ -165,8 +165,10 @@ class ServerHost:
             self._carry_out(self.server.handle(source, message, self.driver.now()))
 
     def beat(self) -> None:
-        """Say that the server lives."""
-        self._carry_out(self.server.beat(self.driver.now()))
+        """Say that the server lives, at once; send again what may be lost, behind what is being done."""
+        beat, *again = self.server.beat(self.driver.now())
+        self._do(beat)
+        self._carry_out(again)
 
     def _carry_out(self, actions: list[Action]) -> None:
         if self._execute is None:

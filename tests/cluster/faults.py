@@ -1,0 +1,110 @@
+"""Runs whose processes are killed or stopped while every push is accounted for, sender by sender."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+import psbook as ps
+
+KEYS = 5
+"""Keys that each sender pushes to."""
+
+STARTS = 10
+"""Starts of one program at most."""
+
+
+def counting(folder, clocks, pushes=3, pause=0.02):
+    """A program that adds one to random keys of its own; each start of it is another sender, with a log.
+
+    What a sender has issued, and what was acknowledged, is written at once, so that it outlives the process.
+    """
+
+    async def program(worker):
+        sender = await worker.compute(claim, folder, worker.rank)
+        with log_of(folder, sender) as log:
+            while worker.iteration < clocks:
+                for _ in range(pushes):
+                    key = sender * KEYS + int(worker.rng.integers(KEYS))
+                    log.write(b"i")
+                    await worker.push("w", np.ones(1, np.float32), [key])
+                    log.write(b"a")
+                await worker.sleep(pause)
+                await worker.clock()
+        return sender
+
+    return program
+
+
+def log_of(folder, sender):
+    """Open the log of a sender, to be written at once."""
+    return Path(folder, f"{sender}.log").open("ab", buffering=0)
+
+
+def claim(folder, rank):
+    """Take the next number of a program's starts."""
+    for start in range(STARTS):
+        with contextlib.suppress(FileExistsError):
+            Path(folder, f"{rank * STARTS + start}.log").touch(exist_ok=False)
+            return rank * STARTS + start
+    raise RuntimeError(f"program {rank} was started more than {STARTS} times")
+
+
+def job(folder, workers=4, clocks=60, **options):
+    """Return the counting job of so many workers."""
+    tables = {"w": ps.Table(workers * STARTS * KEYS)}
+    return ps.Job(counting(str(folder), clocks, **options), tables=tables)
+
+
+def check_counts(run, folder):
+    """Exactly once: acknowledged <= applied <= issued for every sender, equal for those alive at the end."""
+    applied = np.asarray(run.tables["w"]).reshape(-1, KEYS).sum(axis=1)
+    issued, acknowledged = np.zeros(len(applied)), np.zeros(len(applied))
+    for path in Path(folder).glob("*.log"):
+        log = path.read_bytes()
+        issued[int(path.stem)], acknowledged[int(path.stem)] = log.count(b"i"), log.count(b"a")
+    assert (acknowledged <= applied).all(), (acknowledged, applied)
+    assert (applied <= issued).all(), (applied, issued)
+    alive = list(run.results.values())
+    assert None not in alive, run.results
+    np.testing.assert_array_equal(acknowledged[alive], issued[alive])
+    np.testing.assert_array_equal(applied[alive], issued[alive])
+    return issued
+
+
+def wait(condition, seconds=30.0):
+    """Wait until something is so; fail if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.01)
+
+
+def addresses(client):
+    """Return the addresses of the cluster's workers, in the order of their names."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return sorted(workers, key=lambda address: workers[address]["name"])
+
+
+def pids(client):
+    """Return the process id of each worker."""
+    return client.run(os.getpid)
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """Let a process hang; go on with it in the end, if it is still there."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def kinds(run):
+    """Return the kinds of row that a run's trace has."""
+    return set(run.trace.frame["kind"])
