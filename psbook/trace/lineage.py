@@ -27,8 +27,8 @@ class Term:
     node : int
         The server's code.
     rows : array of int
-        Positions of the updates that it has, in their order; those of its predecessors where it had them
-        from a copy.
+        Positions of the updates that it has, in their order: where its predecessors had them, too, the rows
+        of those who answered then.
     versions : array of int
         Their versions, rising.
     """
@@ -93,6 +93,18 @@ class Lineages:
     def __iter__(self) -> Iterator[Lineage]:
         return iter(self.all)
 
+    def of_replicas(self, lineage: Lineage) -> Iterator[IntArray]:
+        """Yield the updates of each server, in each of its lives, as its rows tell them."""
+        rows = self._updates.get((lineage.shard, lineage.table), np.empty(0, dtype=np.int64))
+        lives = self.facts.node[rows] * (1 + int(self.life.max(initial=0))) + self.life[rows]
+        for life in np.unique(lives).tolist():
+            yield rows[lives == life]
+
+    def of_term(self, lineage: Lineage, term: Term) -> IntArray:
+        """Return the updates of the server of a term, as its own rows tell them."""
+        rows = self._updates.get((lineage.shard, lineage.table), np.empty(0, dtype=np.int64))
+        return rows[(self.facts.node[rows] == term.node) & (self.life[rows] == self.life[term.start])]
+
     @cached_property
     def sent_answers(self) -> IntArray:
         """Positions of the answers whose reply was sent: a primary holds back what may be undone (E1)."""
@@ -146,15 +158,17 @@ class Lineages:
         server = facts.node[evidence] * (int(self.life.max()) + 1) + self.life[evidence]
         terms: list[Term] = []
         kept, versions = none, none
-        for first in np.flatnonzero(np.r_[True, server[1:] != server[:-1]]).tolist():
-            row = int(evidence[first])
+        changes = np.flatnonzero(server[1:] != server[:-1]) + 1
+        for said in np.split(evidence, changes.tolist()):
+            row, told = int(said[0]), said[facts.table[said] == place[1]]
             own = updates[(facts.node[updates] == facts.node[row]) & (self.life[updates] == self.life[row])]
             if own.size:
                 has = facts.version[own]
                 before = versions < has[0]
+                own = _as_told(facts, own, kept[~before])
                 kept, versions = np.concatenate([kept[before], own]), np.concatenate([versions[before], has])
-            elif facts.version[row] >= 0 and facts.table[row] == place[1]:
-                before = versions <= facts.version[row]
+            elif told.size:  # a copy that was never updated; its answers tell of which version it is
+                before = versions <= facts.version[told[0]]
                 kept, versions = kept[before], versions[before]
             terms.append(Term(row, int(facts.node[row]), kept, versions))
         return tuple(terms)
@@ -175,6 +189,14 @@ class Lineages:
             for term in terms(lineage):
                 found[self.facts.message[term.rows]] = True
         return found
+
+
+def _as_told(facts: Facts, own: IntArray, others: IntArray) -> IntArray:
+    """Return a server's updates; those that agree with its predecessors' are told by these."""
+    common = min(len(own), len(others))
+    mine, theirs = own[:common], others[:common]
+    same = (facts.message[mine] == facts.message[theirs]) & (facts.version[mine] == facts.version[theirs])
+    return np.concatenate([np.where(same, theirs, mine), own[common:]])
 
 
 def _groups(facts: Facts, rows: IntArray) -> dict[tuple[int, int], IntArray]:

@@ -58,7 +58,7 @@ class Case:
     @cached_property
     def model_changed(self) -> bool:
         """Whether a program changed the model, to one that the trace does not tell."""
-        return bool(self.facts.at("send", detail="SetModel").size)
+        return bool(self.facts.at("send", detail=("ChangeModel", "ModelSet")).size)
 
     @cached_property
     def acked(self) -> IntArray:

@@ -18,14 +18,10 @@ def replicas_agree(case: Case) -> Finding:
     second server has.
     """
     facts, reached, bad = case.facts, 0, NEVER
-    rows = facts.at("apply", "replicate")
     for lineage in case.lineages:
-        here = rows[(facts.shard[rows] == lineage.shard) & (facts.table[rows] == lineage.table)]
-        for node in np.unique(facts.node[here]).tolist():
-            mine = here[facts.node[here] == node]
-            for life in np.unique(case.lineages.life[mine]).tolist():
-                count, row = _compare(case, lineage, mine[case.lineages.life[mine] == life])
-                reached, bad = reached + count, min(bad, row)
+        for mine in case.lineages.of_replicas(lineage):
+            count, row = _compare(case, lineage, mine)
+            reached, bad = reached + count, min(bad, row)
     if bad < NEVER:
         return Finding(
             False, f"{facts.say(bad)} has {facts.name(facts.message[bad])} as version {facts.version[bad]} "
@@ -58,9 +54,12 @@ def _compare(case: Case, lineage: Lineage, mine: IntArray) -> tuple[int, int]:
     theirs = last.rows[place] if last.rows.size else have
     differs = (facts.message[have] != facts.message[theirs]) | (facts.version[have] != facts.version[theirs])
     compared = int((facts.node[theirs] != facts.node[have]).sum() - differs.sum())
-    if not differs.any() or _was_given_up(case, mine, int(np.flatnonzero(differs)[0])):
+    if not differs.any():
         return max(compared, 0), NEVER
-    return max(compared, 0), int(have[np.flatnonzero(differs)[0]])
+    first = int(np.flatnonzero(differs)[0])
+    if differs[first:].all() and _was_given_up(case, mine, first):
+        return max(compared, 0), NEVER
+    return max(compared, 0), int(have[first])
 
 
 def _ordinal(versions: IntArray) -> IntArray:

@@ -7,6 +7,7 @@ import numpy as np
 from psbook.trace.checks.case import Case
 from psbook.trace.checks.verdicts import Finding, Property
 from psbook.trace.facts import NEVER, BoolArray, IntArray
+from psbook.trace.lineage import Lineage
 
 
 def applied_once(case: Case) -> Finding:
@@ -103,8 +104,9 @@ def none_invented(case: Case) -> Finding:
 def versions_rise(case: Case) -> Finding:
     """Words, **version**: "number of updates applied"; each update of a shard's table makes it one more.
 
-    The updates that are left have the versions 1, 2, 3 …; those of a BSP round share one (A4). What a server
-    answers has the version of the last update before it. A shard cut off another goes on from its versions.
+    The updates that are left have the versions 1, 2, 3 …, and on each replica they follow one another; those
+    of a BSP round share one (A4). What a server answers has the version of its last update before. A shard
+    cut off another goes on from its versions.
     """
     facts, lineages = case.facts, case.lineages
     reached, bad, why = 0, NEVER, ""
@@ -112,12 +114,11 @@ def versions_rise(case: Case) -> Finding:
         last = lineage.last
         if not last.rows.size:
             continue
-        steps = np.diff(last.versions)
-        reached += 1 + int(steps.sum())
-        wrong = (steps != 1) & ~((steps == 0) & case.promises.buffered)
-        starts = (1,) if not (lineage.shard in case.split_off or case.resumed) else (int(last.versions[0]),)
-        at = [int(last.rows[0])] if int(last.versions[0]) not in starts else []
-        at += last.rows[1:][wrong].tolist()
+        reached += len(np.unique(last.versions))
+        at = [] if last.versions[0] == 1 or not _begins_anew(case, lineage) else [int(last.rows[0])]
+        for rows in (last.rows, *lineages.of_replicas(lineage)):
+            steps = np.diff(facts.version[rows])
+            at += rows[1:][(steps != 1) & ~((steps == 0) & case.promises.buffered)].tolist()
         if at and min(at) < bad:
             bad = min(at)
             why = (
@@ -208,11 +209,19 @@ def _wrong_answer(case: Case) -> int:
         here = answers[(facts.shard[answers] == lineage.shard) & (facts.table[answers] == lineage.table)]
         terms = lineage.term_at(here)
         for number in np.unique(terms).tolist():
-            term, rows = lineage.terms[number], here[terms == number]
-            own = term.rows[facts.node[term.rows] == term.node]
-            order = np.argsort(own, kind="stable")
-            at = np.searchsorted(own[order], rows) - 1
-            has = np.where(at >= 0, facts.version[own[order]][at] if own.size else 0, facts.version[rows])
-            wrong = (rows[has != facts.version[rows]]).tolist()
-            first = min([first, *wrong])
+            rows = here[terms == number]
+            own = lineages.of_term(lineage, lineage.terms[number])
+            if own.size:
+                versions = np.r_[facts.version[own[0]] - 1, facts.version[own]]
+                has = versions[np.searchsorted(own, rows)]
+            elif number == 0 and _begins_anew(case, lineage):
+                has = np.zeros(len(rows), dtype=np.int64)
+            else:
+                continue  # it has a copy, and no update came to tell of which version
+            first = min([first, *rows[has != facts.version[rows]].tolist()])
     return int(first)
+
+
+def _begins_anew(case: Case, lineage: Lineage) -> bool:
+    """Whether a shard's first version is 0: it was neither cut off another, nor loaded from a checkpoint."""
+    return lineage.shard not in case.split_off and not case.resumed
