@@ -10,7 +10,7 @@ from psbook.trace import Trace
 from psbook.trace.schema import SPANS
 from psbook.view.picture import unit_of
 from psbook.view.state import Event, InFlight, Replay, State
-from psbook.view.style import FAINT, INK, KINDS
+from psbook.view.style import FAINT, INK, KINDS, MARKS
 
 WIDTH, MARGIN, LANE, TOP = 860.0, 96.0, 24.0, 20.0
 PROGRAMS, SERVERS, ROWS = 16, 8, 1200
@@ -54,14 +54,20 @@ def spacetime(trace: Trace, replay: Replay, index: int) -> str:
     frame = Frame(start, stop, {node: TOP + LANE * (k + 0.5) for k, node in enumerate(nodes)})
     first, last = replay.between(start, stop)
     before = replay.at(first - 1)
+    befell = any(row.kind in SIGNS for row in replay.events[first:last])
     height = TOP + LANE * len(nodes) + 34
     rows = list(enumerate(replay.events[first:last], first))
+    arriving = [row for row in rows if row[0] not in replay.lost]
     parts = [
         *_lane_lines(frame),
         *_spans(frame, [(-1, span) for span in before.doing.values()] + rows, index),
-        *_messages(frame, before, rows, index, replay.at(index)),
+        *_messages(frame, before, arriving, index, replay.at(index)),
+        *_lost(frame, [row for row in rows if row[0] in replay.lost], index),
         *_marks(frame, rows, index),
         *_cursor(frame, event, unit_of(trace)),
+        _text(MARGIN + 60, TOP + LANE * len(nodes) + 14, WHAT_BEFELL, color=MARKS["fault"].color)
+        if befell
+        else "",
         _text(WIDTH / 2, height - 20, f"{left_out} more nodes are not shown", anchor="middle", color=FAINT)
         if left_out
         else "",
@@ -168,8 +174,31 @@ def _arrow(
     return [path]
 
 
+def _lost(frame: Frame, rows: list[tuple[int, Event]], index: int) -> list[str]:
+    """Draw the beginning of the way of messages that never arrive."""
+    parts = []
+    for at, row in rows:
+        source, to = frame.lanes.get(row.node), frame.lanes.get(row.peer)
+        if source is None or to is None:
+            continue
+        x, y = frame.x(row.time), source + 0.4 * (to - source)
+        color, faint = MARKS["lost"].color, _faint(at, index)
+        tip = f"{row.detail} from {row.node} to {row.peer} {row.message} never arrives"
+        parts.append(
+            f'<path d="M{x:.1f} {source:.1f}L{x + 10:.1f} {y:.1f}m-3 -3l6 6m0 -6l-6 6" stroke="{color}" '
+            f'stroke-width="1" fill="none"{faint}><title>{escape(tip)}</title></path>'
+        )
+    return parts
+
+
+SIGNS = {"fault": "✖", "lost": "▼", "restart": "▲"}
+"""What befalls a node, in its lane."""
+
+WHAT_BEFELL = "✖ fault   ▼ given up   ▲ starts again"
+
+
 def _marks(frame: Frame, rows: list[tuple[int, Event]], index: int) -> list[str]:
-    """Draw clocks as ticks with their number, updates as squares, held requests as rings."""
+    """Draw clocks as ticks with their number, updates as squares, held requests as rings, faults by signs."""
     parts = []
     for at, row in rows:
         y = frame.lanes.get(row.node)
@@ -187,6 +216,10 @@ def _marks(frame: Frame, rows: list[tuple[int, Event]], index: int) -> list[str]
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="#b36b00" '
                 f'stroke-width="1.6"{faint}><title>{escape(row.detail)}</title></circle>'
             )
+        elif row.kind in SIGNS:
+            look = MARKS[row.kind]
+            sign = _text(x, y + 4, SIGNS[row.kind], anchor="middle", size=12, color=look.color, more=faint)
+            parts.append(f"<g><title>{escape(row.detail or look.label)}</title>{sign}</g>")
     return parts
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -147,6 +148,10 @@ class State:
     def _apply(self, event: Event) -> None:
         self.versions[event.node, event.table] = event.version
 
+    def _fault(self, event: Event) -> None:
+        if event.detail.startswith("crash:"):  # what it held is gone with it
+            self.held = {place: held for place, held in self.held.items() if place[0] != event.node}
+
     def _loss(self, event: Event) -> None:
         if event.clock >= self.evaluated:
             self.loss, self.evaluated = event.value, event.clock
@@ -161,6 +166,7 @@ HANDLERS: dict[str, Callable[[State, Event], None]] = {
     "park": State._park,
     "release": State._release,
     "apply": State._apply,
+    "fault": State._fault,
     "loss": State._loss,
 }
 """What a row of each kind changes; the others change nothing."""
@@ -175,6 +181,13 @@ class Replay:
         A trace of any level; it is read once and never changed.
     every
         Rows between two snapshots.
+
+    Attributes
+    ----------
+    events : list of Event
+        The rows.
+    lost : frozenset of int
+        Rows of messages that never arrive, in a run in which messages may be lost.
 
     Notes
     -----
@@ -198,10 +211,13 @@ class Replay:
             {event.node for event in self.events if event.kind == "clock"}
         )
         self._times = trace.frame["time"].to_numpy()
+        may_lose = trace.meta.get("safety", {}).get("active", False)
+        self.lost = never_arriving(self.events) if may_lose else frozenset()
         state = State(dict.fromkeys(workers, 0))
         self._snapshots = [state.copy()]
         for number, event in enumerate(self.events, 1):
-            state.take(event)
+            if number - 1 not in self.lost:
+                state.take(event)
             if number % every == 0:
                 self._snapshots.append(state.copy())
 
@@ -217,6 +233,30 @@ class Replay:
         """Return the state after row `index`; −1 is before the first."""
         taken = index + 1
         state = self._snapshots[taken // self.every].copy()
-        for event in self.events[taken - taken % self.every : taken]:
-            state.take(event)
+        for number in range(taken - taken % self.every, taken):
+            if number not in self.lost:
+                state.take(self.events[number])
         return state
+
+
+def never_arriving(events: Sequence[Event]) -> frozenset[int]:
+    """Return the rows of the messages that are sent and never received.
+
+    Of several that are sent under one id, the one that arrives is taken to be the last sent before.
+    """
+    waiting: dict[InFlight, list[int]] = {}
+    early: Counter[InFlight] = Counter()
+    for number, event in enumerate(events):
+        if event.kind == "send" and event.peer != CONTROLLER:
+            message = InFlight(event.detail, event.node, event.peer, event.message)
+            if early[message]:
+                early[message] -= 1
+            else:
+                waiting.setdefault(message, []).append(number)
+        elif event.kind == "receive" and event.peer != CONTROLLER:
+            message = InFlight(event.detail, event.peer, event.node, event.message)
+            if waiting.get(message):
+                waiting[message].pop()
+            else:
+                early[message] += 1
+    return frozenset(number for left in waiting.values() for number in left)

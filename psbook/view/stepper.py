@@ -129,6 +129,8 @@ class Stepper:
         if self.event is None:
             return "This trace has no rows."
         said = sentence(self.event, self._replay.at(self.index - 1))
+        if self.index in self._replay.lost:
+            said += ", which never arrives"
         return f"{self.time:.6g} {unit_of(self.trace)}: {said}"
 
     @property

@@ -199,6 +199,34 @@ def test_messages_that_arrive_before_they_were_sent_do_not_linger():
     assert [stepper.goto(index).state.in_flight() for index in (0, 1)] == [[], []]
 
 
+@pytest.fixture(scope="module")
+def lossy(simulate):
+    faults = ps.Faults(ps.Crash("server-1", at=0.4), ps.Loss(0.05))
+    safety = ps.Safety(replicas=1, lease=0.3, resend=0.1)
+    return simulate(ps.SSP(1), network=ps.Network(latency=0.01), faults=faults, safety=safety).trace
+
+
+def test_messages_that_never_arrive_are_not_under_way(lossy):
+    """With a latency of 0.01 s nothing is under way longer, but for a queue at its server."""
+    stepper = Stepper(lossy)
+    for index in range(0, len(stepper), 37):
+        state = stepper.goto(index).state
+        assert all(stepper.time - sent <= 0.01 + 1e-9 for _, sent in state.in_flight())
+    rows = lossy.frame
+    away = stepper._replay.lost
+    between = rows[rows["peer"] != "controller"]["kind"].value_counts()
+    assert len(away) == between["send"] - between["receive"] > 20
+    assert stepper.goto(min(away)).sentence.endswith("which never arrives")
+    assert "never arrives</title>" in stepper.svg()
+
+
+def test_a_fault_is_in_the_picture_and_ends_what_the_node_held(lossy):
+    stepper = Stepper(lossy).next_of("fault")
+    assert stepper.sentence.endswith("server-1: crash: server-1 crashes at 0.4 s and never comes back.")
+    assert not [server for server, _ in stepper.state.held if server == "server-1"]
+    assert "✖" in stepper.svg() and "✖" not in Stepper(lossy).svg()
+
+
 def test_an_empty_trace_can_be_looked_at():
     stepper = Stepper(Recorder().trace({}))
     assert stepper.next().previous().index == -1
