@@ -87,13 +87,19 @@ def timeline(trace: Trace, start: float | None = None, stop: float | None = None
     sums = inside.groupby(shown["kind"], observed=True).sum()
     kinds = kinds_of(sums)
     tick: Any = Line2D([], [], color=INK, marker="|", markersize=9, linestyle="", label="clock()")
-    befell = [moment for moment in moments(trace) if begin <= moment.time <= end]
+    everything = moments(trace)
+    befell = [moment for moment in everything if begin <= moment.time <= end]
     unnamed = draw_moments(axes, befell, 700.0, down=outages(trace))
     legend(figure, kinds, [tick, *mark_legend(unnamed)])
     whole = begin == 0 and end >= trace.end
     if not whole:
         axes.set_xlabel(f"{seconds_label(unit)}, {begin:.4g} to {end:.4g} of a run of {trace.end:.4g}")
     said = _sentence(label, unit, programs, sums, clocks, begin, end)
+    later = [moment for moment in everything if moment.time > end and moment.kind != "checkpoint"]
+    if later:
+        hint = f"not shown: {told(later[:1], unit)[:-1]}" + (" and more" if len(later) > 1 else "")
+        axes.set_xlabel(f"{axes.get_xlabel()}; {hint}")
+        said += f" {hint.capitalize()}; timeline(start, stop) shows it."
     figure.psbook_sentence = f"{said} {told(befell, unit)}".rstrip()
     return figure
 

@@ -59,6 +59,14 @@ def test_pictures_mark_and_tell_what_befell_the_run(struck, method):
     assert "server-1 crashes at 0.3 simulated s; server-1 given up at" in figure.psbook_sentence
 
 
+def test_a_timeline_that_ends_before_a_fault_says_so(struck):
+    figure = struck.plot.timeline(stop=0.7)
+    assert "server-1 crashes" in [text.get_text() for text in figure.axes[0].texts]
+    assert figure.axes[0].get_xlabel().endswith("not shown: worker-2 crashes at 0.8 simulated s and more")
+    assert "worker-2 crashes at 0.8" in figure.psbook_sentence
+    assert "not shown" not in struck.plot.timeline(0.0, struck.seconds).axes[0].get_xlabel()
+
+
 def test_a_quiet_run_has_no_marks(simulate):
     run = simulate(ps.SSP(1))
     assert moments(run.trace) == []
