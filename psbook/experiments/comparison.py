@@ -201,11 +201,12 @@ class Comparison:
 def _difference(without: pd.Series[Any], struck: pd.Series[Any], unit: str) -> str:
     """What faults cost a model: time to the target, or if one run never got there, length and loss."""
     before, after = without["time_to_target_s"], struck["time_to_target_s"]
-    if before > 0 and not math.isnan(after):
-        return f"{after - before:+.3g} {unit} to the target ({after / before - 1:+.0%})"
-    longer = f"{struck['seconds'] - without['seconds']:+.3g} {unit} of the whole run"
-    kept = "with and without them" if math.isnan(before) else "with them"
-    return f"{longer}, and the target is not reached {kept}"
+    missed = [name for name, time in (("without", before), ("with", after)) if math.isnan(time)]
+    if missed:
+        longer = f"{struck['seconds'] - without['seconds']:+.3g} {unit} of the whole run"
+        return f"{longer}, and the target is not reached {' and '.join(missed)} them"
+    share = f" ({after / before - 1:+.0%})" if before > 0 else ""
+    return f"{after - before:+.3g} {unit} to the target{share}"
 
 
 def file_name(label: str) -> str:
