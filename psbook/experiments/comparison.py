@@ -156,7 +156,7 @@ class Comparison:
             return ""
         said = []
         for label, rows in self.table.groupby("model", sort=False):
-            without, struck = (rows.set_index("faults").loc[name] for name in ("without", "with"))
+            without, struck = (rows[rows["faults"] == name].iloc[0] for name in ("without", "with"))
             said.append(f"{label} {_difference(without, struck, self.time_unit)}")
         return f"Faults: {' '.join(self.faults.sentences)} They cost {'; '.join(said)}."
 

@@ -189,8 +189,8 @@ def test_a_target_that_is_not_reached_is_no_time_to_it():
     few = ps.compare(quadratic(iterations=8), SAFE, [ps.ASP()], seeds=1, faults=CRASH, target=1e-9)
     longer = few.table["seconds"].diff().iloc[1]
     assert few.cost.endswith(
-        f"They cost ASP {longer:+.3g} simulated s of the whole run, and the target is not reached without and "
-        "with them."
+        f"They cost ASP {longer:+.3g} simulated s of the whole run, and the target is not reached without "
+        "and with them."
     )
     at_once = ps.compare(quadratic(iterations=8), SAFE, [ps.ASP()], seeds=1, faults=CRASH, target=1e9)
     assert at_once.cost.endswith("They cost ASP +0 simulated s to the target.")
