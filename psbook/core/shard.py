@@ -314,11 +314,18 @@ class Shard:
             return [self._ack(push)]
         if self.model.buffered and self.layout.counts(rank):
             self.rounds.setdefault(push.clock, []).append(push)
-        elif self.layout.safety.atomic and self.layout.counts(rank):
+            if push.clock < self.clocks.min:  # behind its round, as it may come if deliveries have no order
+                return [*self._close_rounds(), self._ack(push)]
+        elif self.layout.safety.atomic and self.layout.counts(rank) and not self._ended(push):
             self.aside.setdefault(rank, []).append(push)
         else:
             return [self._apply(push.table, [push], push.scale), self._ack(push)]
         return [self._ack(push)]
+
+    def _ended(self, push: Push) -> bool:
+        """Whether the push comes behind the end of its clock, or of its worker."""
+        rank = push.id.rank
+        return rank not in self.clocks or push.clock < self.clocks[rank]
 
     def _is_redone(self, push: Push) -> bool:
         """Whether the push belongs to a clock that is counted already; note how many are made again."""
@@ -519,6 +526,10 @@ class Shard:
         part.number, part.start, part.stop = segment.shard, segment.start, segment.stop
         part.rounds = {clock: part._own(pushes) for clock, pushes in part.rounds.items()}
         part.aside = {rank: part._own(pushes) for rank, pushes in part.aside.items()}
+        part.parked = [
+            Waiting(replace(each.message, id=each.message.id._replace(shard=segment.shard)), each.since)
+            for each in part.parked
+        ]
         if segment.shard != self.number:
             part.states = {}
         return part

@@ -37,8 +37,6 @@ def test_a_run_in_which_nothing_can_fail(model):
 @pytest.mark.parametrize("trouble", [name for name in TROUBLES if name != "messages are lost"])
 @pytest.mark.parametrize("model", MODELS, ids=by_label)
 def test_a_run_with_replicas(model, trouble, scheme):
-    if trouble == "a server hangs" and model.gates_clock:
-        pytest.skip("clocks that wait when their shard is cut: see test_checks_failover")
     trace = trace_of(model, trouble, replicas=1, scheme=scheme)
     verdicts = check(trace)
     assert verdicts.ok, verdicts
