@@ -130,6 +130,7 @@ class Client:
         """Requests that are sent again at the next look for late replies."""
         self._pauses: dict[MessageId, tuple[int, int]] = {}
         """Looks until each request is overdue, and from then until it is again."""
+        self._finishing: DoFinish | None = None
         self._flushes: list[tuple[set[MessageId], Pending]] = []
         self._barriers: dict[int, Pending] = {}
         self._changing: deque[Pending] = deque()
@@ -283,6 +284,10 @@ class Client:
         return actions
 
     def _finish(self, command: DoFinish, now: float) -> list[Action]:
+        """Leave behind everything that was pushed; pushes outside the order have to be waited for."""
+        if not self._ordered and any(type(request) is Push for request in self._requests.values()):
+            self._finishing = command
+            return []
         pending = Pending(command.ticket, now, missing=len(self._segments))
         actions: list[Action] = []
         for shard in self._segments:
@@ -299,6 +304,9 @@ class Client:
         if type(request) is Push:
             self.in_flight -= size(request)
             actions += self._flushed(ack)
+            if self._finishing is not None:
+                command, self._finishing = self._finishing, None
+                actions += self._finish(command, now)
         if pending is None:
             return []
         pending.missing -= 1

@@ -3,19 +3,21 @@
 from dataclasses import replace
 
 from psbook.core.actions import Apply, CopyOut, Discard, Send, TakeIn
+from psbook.core.client import Client
+from psbook.core.commands import DoFinish, DoPush
 from psbook.core.consistency import ASP
 from psbook.core.controls import Forward, Install, Lend, Reroute
 from psbook.core.layout import Safety
-from psbook.core.messages import Clock, MessageId, Push
+from psbook.core.messages import Ack, Clock, Finish, MessageId, Push
 from psbook.core.routes import Routes, cut
 from psbook.core.server import Server
 from psbook.core.shard import Shard
 from tests.core.machines import WHOLE, acknowledged, layout
 
 
-def server(replicas=0, node="server-0", count=1, model=ASP(), **safety):
+def server(replicas=0, node="server-0", count=1, **safety):
     laid_out = layout(2, count, safety=Safety(replicas=replicas, lease=1e9, **safety))
-    return Server(node, laid_out, model)
+    return Server(node, laid_out, ASP())
 
 
 def push(number, after, rank=0):
@@ -41,7 +43,7 @@ def test_what_came_too_early_is_not_acknowledged_when_it_comes_again():
 
 
 def test_what_waited_for_a_lost_write_is_not_acknowledged_before_that_is_on_every_replica():
-    """The clock came too early, and is in every log; it is handled with the push, which the tail has not got."""
+    """The clock came too early, and is in every log; it is handled with the push, which the tail lacks."""
     head, tail = server(1, count=2), server(1, "server-1", count=2)
     for each in (head, tail):
         each.hello(0.0)
@@ -64,7 +66,7 @@ def routes(epoch, chain, other_epoch=0):
 
 
 def test_a_copy_that_comes_before_an_older_map_is_kept():
-    """The copy is lent under epoch 2; the map of epoch 1, in which another shard has changed, comes behind it."""
+    """The copy is lent under epoch 2; the map of epoch 1, where another shard changed, comes behind."""
     owner, spare = server(count=3), server(node="server-2", count=3)
     for each in (owner, spare):
         each.hello(0.0)
@@ -72,7 +74,11 @@ def test_a_copy_that_comes_before_an_older_map_is_kept():
         owner.handle("controller", Reroute(routes(epoch, ["server-0"])), 0.0)
     (copy,) = [a for a in owner.handle("controller", Lend(0, "server-2", 2), 0.0) if isinstance(a, CopyOut)]
     assert any(isinstance(action, TakeIn) for action in spare.handle("server-0", copy.install, 0.0))
-    for known in (routes(0, ["server-0"], 1), routes(2, ["server-0"], 1), routes(3, ["server-2", "server-0"], 1)):
+    for known in (
+        routes(0, ["server-0"], 1),
+        routes(2, ["server-0"], 1),
+        routes(3, ["server-2", "server-0"], 1),
+    ):
         actions = spare.handle("controller", Reroute(known), 0.0)
         assert 0 not in [action.shard for action in actions if isinstance(action, Discard)]
     assert spare.replicas[0].is_head
@@ -95,7 +101,7 @@ def test_a_server_that_missed_a_map_cuts_nothing_that_it_has_a_newer_copy_of():
 
 
 def test_a_new_primary_brings_the_other_backups_to_its_own_state_before_it_acknowledges():
-    """The old primary has sent a push to one backup only; the other must not stay without it, nor ahead of it."""
+    """The old primary has sent a push to one backup only; the other must not stay without it."""
     first, second, third = (server(2, f"server-{i}", count=3, scheme="primary-backup") for i in range(3))
     for each in (first, second, third):
         each.hello(0.0)
@@ -136,3 +142,12 @@ def test_what_the_old_primary_sent_to_one_backup_only_does_not_stay_there():
     ]
     assert applied_there == [1]
     assert third.replicas[0].shard.versions == second.replicas[0].shard.versions == {"w": 1}
+
+
+def test_a_program_leaves_only_when_its_pushes_outside_the_order_are_acknowledged():
+    """At-least-once: the push was lost; if the program finishes and the run ends, it never comes again."""
+    client = Client(0, layout(1, safety=Safety(delivery="at-least-once")), ASP())
+    (sent,) = client.handle(DoPush(1, "w", WHOLE, ("name",) * WHOLE.size), 0.0)
+    assert client.handle(DoFinish(2), 0.0) == []
+    actions = client.handle(Ack(sent.message.id, 0.0), 0.0)
+    assert [type(a.message) for a in actions if isinstance(a, Send)] == [Finish]
