@@ -9,11 +9,10 @@ import numpy as np
 
 from psbook.checkpoints import Checkpoint, CheckpointStore, PartRecord
 from psbook.checkpoints.plain import plain, restored
-from psbook.core.keys import KeyRange
+from psbook.core.keys import KeyRange, count, within
 from psbook.core.routes import Segment
 from psbook.errors import CheckpointError
 from psbook.storage import Storage
-from psbook.storage.combine import as_array
 from psbook.storage.shard import Block
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ def save_part(
     """Write a shard's part of the checkpoint of `clock`: rows, their state, clocks, and programs' states."""
     arrays: dict[str, Any] = {}
     for name, block in blocks.items():
-        arrays[f"{name}/keys"] = as_array(block.keys)
+        arrays[f"{name}/keys"] = np.array(block.keys) if isinstance(block.keys, KeyRange) else block.keys
+        arrays[f"{name}/dense"] = np.array(isinstance(block.keys, KeyRange))
         arrays[f"{name}/values"] = np.asarray(block.values)
         for field, rows in block.state.items():
             arrays[f"{name}/state/{field}"] = np.asarray(rows)
@@ -120,19 +120,20 @@ class Saved:
             if start < segment.stop and segment.start < stop:
                 for name, storage in storages.items():
                     block = _cut(arrays, name, storage.keys)
-                    if len(as_array(block.keys)):
+                    if count(block.keys):
                         storage.load(block)
 
 
 def _cut(arrays: dict[str, Any], name: str, keys: KeyRange) -> Block:
     """Return the rows of a part that belong to a range of keys."""
     saved = arrays[f"{name}/keys"]
-    inside = (saved >= keys.start) & (saved < keys.stop)
+    part = within(KeyRange(*saved.tolist()) if arrays[f"{name}/dense"] else saved, keys.start, keys.stop)
+    inside = slice(part.start, part.stop)
     prefix = f"{name}/state/"
     state = {
         field.removeprefix(prefix): rows[inside] for field, rows in arrays.items() if field.startswith(prefix)
     }
-    return Block(saved[inside], arrays[f"{name}/values"][inside], state)
+    return Block(part.keys, arrays[f"{name}/values"][inside], state)
 
 
 def describe(job: Job) -> dict[str, str]:
