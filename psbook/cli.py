@@ -196,6 +196,29 @@ def check(
 
 
 @app.command()
+def campaign(
+    runs: Annotated[int, typer.Option(help="Random schedules.")] = 200,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first; the others follow.")] = 0,
+    delivery: Annotated[
+        str | None,
+        typer.Option(
+            help="exactly-once, at-least-once or at-most-once; by default drawn too.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Look for faults of the protocol: count pushes while servers, workers and messages are lost at random.
+
+    Exit status 1, and the smallest schedule that was found for each failure, if a count is wrong.
+    """
+    from psbook.experiments.campaign import campaign as run_campaign
+
+    result = run_campaign(range(first_seed, first_seed + runs), delivery)
+    typer.echo(result.text)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the versions that results depend on."""
     from psbook.versions import versions

@@ -170,7 +170,6 @@ class Ledger:
             if habits.barrier and clock % habits.barrier == habits.barrier - 1:
                 await worker.barrier()
             await worker.clock(clock + 1)
-        self.finished.add(rank)
         return habits.iterations
 
     def _choice(self, rng: np.random.Generator) -> tuple[str, Counts]:
@@ -289,6 +288,8 @@ class Ledger:
     def judge(self, run: Run) -> list[str]:
         """Return what is wrong with a run that has ended; nothing if all is well."""
         wrong = list(self.complaints)
+        ended = set(run.trace.of("finish")["node"])
+        self.finished = {rank for rank in range(self.workers) if f"worker-{rank}" in ended}
         tables = {"dense": np.asarray(run.tables["dense"]), "sparse": self._dense(run.tables["sparse"])}
         for rank in range(self.workers):
             for name, rows in tables.items():
