@@ -124,6 +124,9 @@ class Client:
         self._home = layout.shards[rank % len(layout.shards)]
         self._sequence = dict.fromkeys(layout.shards, 0)
         self._last_write = dict.fromkeys(layout.shards, 0)
+        self._last_shown = dict.fromkeys(layout.shards, 0)
+        """Last write to each shard that a read must wait for."""
+        self._in_rounds = layout.safety.aggregate and model.buffered and self.clocked
         self._pending: dict[MessageId, Pending] = {}
         self._requests: dict[MessageId, Request] = {}
         self._overdue: set[MessageId] = set()
@@ -193,6 +196,8 @@ class Client:
         """Send a write, in the order of this program's writes to the shard."""
         write.after, write.epoch = self._last_write[shard], self._segments[shard].epoch
         self._last_write[shard] = write.id.sequence
+        if not (self._in_rounds and isinstance(write, Push | Clock)):  # those go to the tail with their round
+            self._last_shown[shard] = write.id.sequence
         if self._safety.active:
             self._requests[write.id] = write
         return Send(self._segments[shard].head, write)
@@ -208,7 +213,7 @@ class Client:
                     pending.parts[shard] = part
                     continue
             pull = Pull(self._next_id(command.table, shard), command.table, keys, self.clock)
-            pull.sent, pull.after, pull.epoch = now, self._last_write[shard], self._segments[shard].epoch
+            pull.sent, pull.after, pull.epoch = now, self._last_shown[shard], self._segments[shard].epoch
             if caching:
                 self._cache.expect(command.table, shard, pull.after)
             pending.parts[shard] = (start, stop)
@@ -271,9 +276,11 @@ class Client:
         if not self.clocked:
             return self._complete(pending, self.clock, None)
         actions: list[Action] = []
+        uncounted = (request.clock for request in self._requests.values() if type(request) is Clock)
+        known = min(uncounted, default=self.clock) - 1
         for shard in self._segments:
             state = command.state if shard == self._home else None
-            clock = Clock(self._next_id("", shard), self.clock, state, sent=now)
+            clock = Clock(self._next_id("", shard), self.clock, state, sent=now, known=known)
             if self.model.gates_clock:
                 pending.missing += 1
                 pending.parts[0] = self.clock
@@ -495,6 +502,7 @@ class Client:
                 self._reads[table, part] = read
         self._sequence[part] = self._sequence[shard]
         self._last_write[part] = self._last_write[shard]
+        self._last_shown[part] = self._last_shown[shard]
 
     def _cut(self, request: Request, parts: list[Segment]) -> list[Request]:
         """Return a request's parts for the segments that its shard has become, under the same number."""

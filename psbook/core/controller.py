@@ -22,6 +22,7 @@ from psbook.core.controls import (
     ModelSet,
     Release,
     Remove,
+    Removed,
     Reroute,
     SetModel,
     Start,
@@ -64,6 +65,10 @@ class Controller:
         self.incarnations: dict[str, int] = {}
         self.removed: dict[int, int] = {}
         """Workers that were declared dead, with their incarnations."""
+        self._looked = 0.0
+        """When it last looked who is silent."""
+        self._left: dict[int, set[int]] = {}
+        """By removed worker, the shards that know."""
         self._ranks = {node: rank for rank, node in enumerate(layout.programs)}
         self.checkpoint = 0
         """Clock of the last checkpoint."""
@@ -84,6 +89,7 @@ class Controller:
             ModelSet: self._model_set,
             Beat: self._beat,
             Kept: self._kept,
+            Removed: self._was_removed,
             Installed: self._installed,
             Frozen: lambda done, now: self._moved(self.membership.frozen(done)),
         }
@@ -135,8 +141,18 @@ class Controller:
         if finished.rank not in self.active:
             return []
         self.active.discard(finished.rank)
-        actions = self._open_barriers()
-        return actions if self.active else [*actions, End()]
+        return [*self._open_barriers(), *self._end()]
+
+    def _end(self) -> list[Action]:
+        """End the run when every program has, and no shard waits for one that was removed."""
+        shards = {segment.shard for segment in self.membership.routes.segments}
+        return [End()] if not self.active and all(shards <= self._left[rank] for rank in self.removed) else []
+
+    def _was_removed(self, removed: Removed, now: float) -> list[Action]:
+        if removed.rank not in self.removed:
+            return []
+        self._left[removed.rank].add(removed.shard)
+        return self._end()
 
     # Life and death
 
@@ -151,6 +167,8 @@ class Controller:
             self.incarnations[node] = beat.incarnation
             if node not in self._ranks:
                 actions += self._lose([node], f"{node} was started again, and has lost what it held", now)
+            elif self.removed.pop(self._ranks[node], None) is not None:
+                self.active.add(self._ranks[node])
         if node in self.membership.departed:
             return []
         if node not in self._ranks and node not in self.membership.servers:
@@ -188,7 +206,13 @@ class Controller:
         return self._moved([])
 
     def tick(self, now: float) -> list[Action]:
-        """Look who has not been heard of for too long; say again what may have been lost."""
+        """Look who has not been heard of for too long; say again what may have been lost.
+
+        A controller that has hung itself must not take that for the silence of the others.
+        """
+        if now - self._looked > self.layout.safety.lease / 2:
+            self.resume(now)
+        self._looked = now
         late = [
             node for node, at in self.heard.items()
             if now - at > MARGIN * self.layout.safety.lease and self._counts(node)
@@ -243,13 +267,11 @@ class Controller:
         if self.layout.safety.lost_workers == "restart" or not self.layout.counts(rank):
             return [Restart(rank, incarnation + 1)]
         self.active.discard(rank)
-        self.removed[rank] = incarnation
+        self.removed[rank], self._left[rank] = incarnation, set()
         actions = self._everywhere(lambda shard: Remove(shard, rank, incarnation))
         actions += [Orphaned(rank), *self._open_barriers()]
-        if self.active:
+        if self.active or len(self.removed) < len(self._ranks):
             return actions
-        if len(self.removed) < len(self._ranks):
-            return [*actions, End()]
         return [*actions, End(f"{node} was the last program, and is lost; none has ended.")]
 
     def _restorations(self) -> list[Action]:

@@ -65,6 +65,14 @@ class Remove:
 
 
 @dataclass(slots=True, eq=False)
+class Removed:
+    """A removed worker is no longer in the ``min`` of a shard."""
+
+    shard: int
+    rank: int
+
+
+@dataclass(slots=True, eq=False)
 class ChangeModel:
     """A program asks for another parameter of the consistency model."""
 

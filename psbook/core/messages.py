@@ -31,6 +31,7 @@ from psbook.core.controls import (
     ModelSet,
     Release,
     Remove,
+    Removed,
     Reroute,
     SetModel,
     Stable,
@@ -121,14 +122,16 @@ class Push:
 class Clock:
     """All of the worker's pushes of the clocks below `clock` lie before this message.
 
-    `state` is what the program declared as its own state at this clock; one shard keeps it (E7b). `jump`:
-    the worker has just joined, and its clock may rise by more than one.
+    `state` is what the program declared as its own state at this clock; one shard keeps it (E7b), with those
+    since the clock `known`, which every shard has counted. `jump`: the worker has just joined, and its clock
+    may rise by more than one.
     """
 
     id: MessageId
     clock: int
     state: Any = None
     jump: bool = False
+    known: int = 0
     after: int = 0
     epoch: int = 0
     sent: float = math.nan
@@ -255,7 +258,7 @@ Control: TypeAlias = Remove | SetModel
 Message: TypeAlias = (
     Request | Reply | Reject | Batch | Hello | Start | Arrive | Release | Finished | Failed | Control
     | ChangeModel | ModelSet | ModelChanged | Parcel | Forward | Stable | Lend | Install
-    | Installed | Kept | Kept | Freeze | Frozen | Reroute | Beat | Lease
+    | Installed | Kept | Removed | Freeze | Frozen | Reroute | Beat | Lease
 )  # fmt: skip
 
 

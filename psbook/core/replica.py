@@ -35,7 +35,7 @@ from psbook.core.actions import (
     TakeIn,
     Unparked,
 )
-from psbook.core.controls import CONTROLLER, Forward, Frozen, Install, Stable
+from psbook.core.controls import CONTROLLER, Forward, Frozen, Install, Removed, Stable
 from psbook.core.messages import Batch, Clock, Pull, Push, Write
 from psbook.core.routes import Segment
 from psbook.core.shard import Shard
@@ -146,8 +146,12 @@ class Replica:
 
     def control(self, entry: Any, now: float) -> list[Action]:
         """Take in, as the head, what the controller says to the shard; all of it may come twice."""
-        wanted = self.is_head and not self.frozen and not self.shard.knows(entry)
-        return self._enter(entry, now) if wanted else []
+        if not self.is_head or self.frozen:
+            return []
+        if not self.shard.knows(entry):
+            return self._enter(entry, now)
+        all_know = self.stable == self.position and not self._batch
+        return [Send(CONTROLLER, Removed(self.number, entry.rank))] if all_know else []
 
     # The log
 
@@ -160,13 +164,14 @@ class Replica:
         self._batch.append(entry)
         sums = [action for action in actions if isinstance(action, Apply)]
         ends = not isinstance(entry, Push | Clock) or self.shard.clocks.min > before  # also an empty round
+        ends = ends or any(_came_early(action, entry) for action in actions)
         actions = self._let_out(actions, self.position + 1)
         return actions + (self._close_batch(sums) if sums or ends else [])
 
     def _close_batch(self, sums: list[Apply]) -> list[Action]:
         """Pass on what was held back: each round's sum in the place of its pushes."""
-        summed = {push.id for apply in sums for push in apply.pushes}
-        batch = Batch(tuple(_stripped(entry) if _id(entry) in summed else entry for entry in self._batch))
+        summed = {push for apply in sums for push in apply.pushes}
+        batch = Batch(tuple(_stripped(entry) if entry in summed else entry for entry in self._batch))
         self._batch.clear()
         self.position += 1
         return [Sum(sums, batch), *self._pass_on(batch), *self._settle()]
@@ -338,6 +343,11 @@ class Replica:
 
 def _id(entry: Any) -> Any:
     return getattr(entry, "id", None)
+
+
+def _came_early(action: Action, entry: Any) -> bool:
+    """Whether an action is of another request than the entry, which had come before it."""
+    return isinstance(action, Invoke) or (isinstance(action, Send) and _id(action.message) != _id(entry))
 
 
 def _stripped(push: Push) -> Push:

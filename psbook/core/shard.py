@@ -27,7 +27,7 @@ from psbook.core.actions import (
 )
 from psbook.core.clocks import Clocks
 from psbook.core.consistency import Consistency
-from psbook.core.controls import CONTROLLER, ModelSet, Remove, SetModel
+from psbook.core.controls import CONTROLLER, ModelSet, Remove, Removed, SetModel
 from psbook.core.keys import count, within
 from psbook.core.layout import Layout
 from psbook.core.messages import (
@@ -50,7 +50,7 @@ from psbook.core.window import UNORDERED, Standing, Window
 from psbook.errors import ModelError, ProtocolError
 
 KEPT_STATES = 2
-"""States of a program that are kept: when it is lost, its last clock may not have reached every shard."""
+"""States of a program that are kept for a checkpoint: it may be ahead of the cut."""
 
 
 @dataclass(slots=True, eq=False)
@@ -259,11 +259,12 @@ class Shard:
     def _remove(self, remove: Remove, now: float) -> list[Action]:
         rank = remove.rank
         window = self._windows.get(rank)
+        done = Send(CONTROLLER, Removed(self.number, rank), self.number)
         if window is not None and window.incarnation > remove.incarnation:
-            return []
+            return [done]
         self._removed[rank] = remove.incarnation
         self._drop_unfinished(rank)
-        return self._leave(rank, now)
+        return [*self._leave(rank, now), done]
 
     def _drop_unfinished(self, rank: int) -> None:
         """Forget what a lost worker pushed in a clock that it did not end, as far as it is not applied."""
@@ -371,8 +372,10 @@ class Shard:
 
     def _keep_state(self, clock: Clock) -> None:
         if clock.state is not None:
-            kept = (*self.states.get(clock.id.rank, ()), (clock.clock, clock.state))
-            self.states[clock.id.rank] = kept[-KEPT_STATES:]
+            before = self.states.get(clock.id.rank, ())[1 - KEPT_STATES :]
+            if self._acknowledges:  # another shard may be far behind, if messages are lost
+                before = tuple(each for each in self.states.get(clock.id.rank, ()) if each[0] >= clock.known)
+            self.states[clock.id.rank] = (*before, (clock.clock, clock.state))
 
     def _finish(self, finish: Finish, now: float) -> list[Action]:
         return [*self._leave(finish.id.rank, now), self._ack(finish)]

@@ -21,6 +21,7 @@ from psbook.core.messages import (
     Push,
     size,
 )
+from psbook.core.routes import Segment
 from psbook.errors import Deadlock, NodeFailure, PsbookError, Stopped
 from psbook.evaluation import Evaluator, Piece
 from psbook.hosts.driver import Driver, Outcome, attempt, measure
@@ -166,16 +167,23 @@ class Simulation:
         return host
 
     def _pieces(self) -> list[Piece]:
-        """Return the final values, of whoever answers for each shard."""
+        """Return the final values, of whoever answers for each shard, or of another that lives."""
         if self._troubles is not None:
             self._troubles.settle()
+        return [self._last(segment) for segment in self.controller.membership.routes.segments]
+
+    def _last(self, segment: Segment) -> Piece:
         chain = self.plan.layout.safety.scheme == "chain"
-        routes = self.controller.membership.routes
-        pieces = []
-        for segment in routes.segments:
-            host = self.hosts[segment.tail if chain else segment.head]
-            pieces += [piece for piece in host.pieces() if piece.start == segment.start]  # type: ignore[union-attr]
-        return pieces
+        for node in reversed(segment.chain) if chain else segment.chain:
+            host = self.hosts[node]
+            lives = self._troubles is None or self._troubles.processes[node].alive
+            piece = host.piece(segment) if lives and isinstance(host, ServerHost) else None
+            if piece is not None:
+                return piece
+        raise NodeFailure(
+            f"all programs have ended, but no server that lives has a copy of shard {segment.shard}; "
+            "required: replicas, or a checkpoint."
+        )
 
     def _ask_to_stop(self) -> bool:
         if self._stop is not None and self._stop.is_set() and not self._over:

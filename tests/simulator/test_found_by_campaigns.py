@@ -67,6 +67,38 @@ FOUND = {
         Safety(2, "primary-backup", points=1, delivery="at-least-once", atomic=True, lease=0.3, resend=0.2),
         Faults(), Habits(keys=10, iterations=8, pull=0.0), Network(latency=0.05), Exponential(0.02),
     ),
+    "aggregated: a worker that is started again reads behind a clock that waits for its round": Scenario(
+        373, 4, 3, BSP(), Safety(2, aggregate=True, lease=1.0, resend=0.05),
+        Faults(Crash("server-2", at=0.439, restart=0.0019), Crash("worker-0", at=0.48), seed=373),
+        Habits(keys=8, pushes=1), Network(latency=0.002),
+    ),
+    "aggregated: a call that came before a push that it follows": Scenario(
+        237, 3, 4, BSP(),
+        Safety(1, aggregate=True, points=1, lost_workers="leave", lease=0.3, resend=0.2),
+        Faults(Loss(0.121, at=0.444, seconds=0.183), seed=237),
+        Habits(keys=11, iterations=6, call=0.3, cache=True), Network(latency=0.002),
+    ),
+    "aggregated, at least once: a push that is twice in a round, the second time behind its clock": Scenario(
+        119, 4, 4, BSP(), Safety(1, aggregate=True, delivery="at-least-once", lease=1.0, resend=0.05),
+        Faults(Crash("server-3", at=0.293), seed=119),
+        Habits(keys=4, iterations=6, pushes=1, pull=0.0, cache=True), Network(bandwidth=1e5, latency=0.005),
+    ),
+    "atomic, at least once: a push that comes behind the last clock": Scenario(
+        765, 4, 1, SSP(1), Safety(delivery="at-least-once", atomic=True, lease=0.6, resend=0.2),
+        Faults(Reorder(0.157, 0.0621, at=0.173, seconds=0.025), seed=765),
+        Habits(keys=12, iterations=2, pushes=3, pull=0.5, wait=0.3), Network(bandwidth=1e5, latency=0.005),
+    ),
+    "a worker that is far ahead on some shards, and goes on where it was on the others": Scenario(
+        793, 1, 4, SSP(1), Safety(2, points=1, lease=1.0, resend=0.2),
+        Faults(Crash("server-0", at=0.221), Crash("worker-0", at=1.31), seed=793),
+        Habits(keys=10, iterations=7, pull=0.0, call=0.3), service=0.005,
+    ),
+    "the run ends while a shard still waits for a worker that was removed": Scenario(
+        2284, 2, 1, BSP(),
+        Safety(scheme="primary-backup", points=1, lost_workers="leave", resend=0.05, lease=1.0),
+        Faults(Crash("worker-0", at=0.0227), seed=2284),
+        Habits(keys=11, pull=0.0, wait=0.3, flush=0.3, call=0.3), Network(bandwidth=1e5, latency=0.005),
+    ),
 }  # fmt: skip
 
 
