@@ -171,6 +171,11 @@ class Client:
             raise ProtocolError(f"{self.node} got {type(event).__name__}, which is not for it")
         return handler(event, now)
 
+    @property
+    def open(self) -> int:
+        """Requests that have had no reply."""
+        return len(self._requests)
+
     def hello(self) -> list[Action]:
         """Tell the controller that this program is ready."""
         return [Send(CONTROLLER, Hello(self.node))]

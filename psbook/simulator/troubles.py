@@ -23,7 +23,7 @@ BEATS_A_LEASE = 4
 """So often a node says that it lives in the time of a lease."""
 
 PATIENCE = 20.0
-"""Leases without a step of any program after which the run is taken for stuck."""
+"""Leases without a step of any program, and without a reply, after which the run is taken for stuck."""
 
 
 class Troubles:
@@ -59,7 +59,7 @@ class Troubles:
         self._updates: dict[int, int] = {}
         """Updates that each shard had when a server was lost that held it."""
         self._restoring: set[int] = set()
-        self._steps = -1
+        self._steps = (-1, -1)
         self._moved_at = 0.0
 
     def begin(self) -> None:
@@ -261,7 +261,7 @@ class Troubles:
         programs = [
             host for host in simulation.programs if self.processes[host.node].alive and not host.finished
         ]
-        steps = sum(host.steps for host in programs)
+        steps = sum(host.steps for host in programs), sum(host.client.open for host in programs)
         busy = any(not host.depends_on_others for host in programs)
         coming = any(self._pending.values())
         if steps != self._steps or busy or coming:
