@@ -76,6 +76,8 @@ class ControllerPlugin(SchedulerPlugin):
         self.restarts: list[tuple[str, int, str]] = []
         """Programs that were to be started again: node, incarnation, and where."""
         self._leaving: set[str] = set()
+        self._leaves: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
         self._newcomers = 0
         self._committing: set[asyncio.Task[None]] = set()
         self.state = "starting"
@@ -103,7 +105,7 @@ class ControllerPlugin(SchedulerPlugin):
         }
         self.plane = Plane(scheduler, self.spec.channel, self.routes, self._receive, self._broken)
         scheduler.handlers[self.name] = self._control
-        self._timer = asyncio.create_task(self._watch_leases())
+        self._timers: list[asyncio.Task[None]] = [asyncio.create_task(self._watch_leases())]
 
     # What processes and the client ask for
 
@@ -114,8 +116,10 @@ class ControllerPlugin(SchedulerPlugin):
         return time.monotonic()
 
     async def _hello(self, address: str, process: str) -> dict[str, Any]:
-        process = process or self._newcomer(address)
-        self._beats[process] = time.monotonic()
+        if not process and self.state != "ended":
+            process = self._newcomer(address)
+        if process:
+            self._beats[process] = time.monotonic()
         logger.info("psbook run %s: %s at %s says hello", self.spec.run, process, address)
         running = math.isfinite(self._zero)
         return {
@@ -150,8 +154,14 @@ class ControllerPlugin(SchedulerPlugin):
         return self._gone | self._hung
 
     async def _leave(self, address: str) -> None:
-        """Let a process go when others hold what it holds; its programs go on elsewhere at once."""
-        self._leaving.add(address)
+        """Let a process go when others hold what it holds; it may ask, or Dask, or both."""
+        if address not in self._leaves:
+            self._leaving.add(address)
+            self._leaves[address] = asyncio.create_task(self._hand_on(address))
+        await asyncio.shield(self._leaves[address])
+
+    async def _hand_on(self, address: str) -> None:
+        """Let others take over what a process holds; its programs go on elsewhere at once."""
         nodes = nodes_of(self.routes, address)
         servers = {node for node in nodes if self.spec.layout.rank(node) is None}
         if self.state != "running":
@@ -164,6 +174,8 @@ class ControllerPlugin(SchedulerPlugin):
         while self.state == "running" and servers & self.core.membership.servers:  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # the core tells nobody
         self._gone.add(address)
+        for process in self._processes_at(address):
+            self._beats.pop(process, None)
 
     def _now(self) -> float:
         """Seconds since the start signal."""
@@ -196,7 +208,9 @@ class ControllerPlugin(SchedulerPlugin):
     async def _close_run(self) -> None:
         """Take everything of the run off the cluster; processes that hang are not waited for."""
         self._end(None)
-        self._timer.cancel()
+        self._closing = True
+        for timer in (*self._timers, *self._leaves.values()):
+            timer.cancel()
         self.scheduler.worker_plugins.pop(self.name, None)
         live = [address for address in self.scheduler.workers if address not in self._silent]
         remove = {"op": "plugin-remove", "name": self.name}
@@ -343,9 +357,12 @@ class ControllerPlugin(SchedulerPlugin):
 
     # Who is lost
 
-    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
-        """Dask lost a worker: the run cannot go on without its nodes."""
-        self._lost(worker, "its process left the Dask cluster")
+    def remove_worker(self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **_: Any) -> None:
+        """Dask lost a worker, or lets it go; of one that it retires we hear while the process still lives."""
+        if self.safety.active and self.state == "running" and stimulus_id.startswith("retire-workers"):
+            self._timers.append(asyncio.create_task(self._leave(worker)))
+        elif worker not in self._leaving:
+            self._lost(worker, "its process left the Dask cluster")
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """Nobody waits for the run any more."""
@@ -354,13 +371,14 @@ class ControllerPlugin(SchedulerPlugin):
 
     async def close(self) -> None:
         """The scheduler closes."""
-        self._timer.cancel()
+        for timer in (*self._timers, *self._leaves.values()):
+            timer.cancel()
 
     def _broken(self, address: str, why: BaseException) -> None:
         self._lost(address, f"the connection to it broke ({why})")
 
     def _lost(self, address: str, why: str) -> None:
-        if address in self._gone or address in self._leaving:
+        if address in self._gone or self._closing:
             return
         nodes = nodes_of(self.routes, address)
         self._gone.add(address)

@@ -150,8 +150,7 @@ class ProcessPlugin(WorkerPlugin):
         except Exception as error:  # noqa: BLE001  # a process that does not start would cost the cluster more
             logger.info("psbook run %s: nobody answers %s: %r", self.spec.run, self.worker.address, error)
             self.halted = "the run was over"
-        if self.halted:
-            self._leaving = asyncio.create_task(self.worker.plugin_remove(name=self.name))
+            self._leaving = asyncio.create_task(self._remove())
         return not self.halted
 
     async def _hello(self) -> None:
@@ -245,11 +244,15 @@ class ProcessPlugin(WorkerPlugin):
         if not nodes:
             # The controller has gone, or has given us up while we were hung: nobody else will tidy up here.
             self._halt("the controller has gone, or has given this process up")
-            if self.name in self.worker.plugins:
-                self._leaving = asyncio.create_task(self.worker.plugin_remove(name=self.name))
+            self._leaving = asyncio.create_task(self._remove())
             return
         detail = f"{nodes} at {address} lost: the connection from {self.worker.address} broke ({why})."
         self.trouble("NodeFailure", self.process, detail)
+
+    async def _remove(self) -> None:
+        """Take this plugin off the worker; nobody else will."""
+        if self.name in self.worker.plugins:
+            await self.worker.plugin_remove(name=self.name)
 
     async def _every(self, seconds: float, what: str) -> None:
         """Let every node beat, or send again, from time to time, until the run is closed."""

@@ -6,7 +6,9 @@ import signal
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
+from distributed import Client, LocalCluster
 
 import psbook as ps
 
@@ -15,6 +17,20 @@ KEYS = 5
 
 STARTS = 10
 """Starts of one program at most."""
+
+
+@contextlib.contextmanager
+def processes(number, threads=8):
+    """A cluster whose nannies bring every killed process back, however often; gives a client."""
+    # A local cluster closes a nanny for good whose process is away when an earlier loss of it has timed out.
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        LocalCluster(
+            n_workers=number, threads_per_worker=threads, memory_limit=0, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 def counting(folder, clocks, pushes=3, pause=0.02):

@@ -4,11 +4,10 @@ import os
 import signal
 
 import pytest
-from distributed import Client, LocalCluster
 
 import psbook as ps
 
-from .faults import addresses, check_counts, job, kinds, pids, stopped, wait
+from .faults import addresses, check_counts, job, kinds, pids, processes, stopped, wait
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(90)]
 
@@ -19,12 +18,7 @@ SAFETY = ps.Safety(replicas=1, lease=1.0, resend=0.3)
 
 @pytest.fixture(scope="module")
 def client():
-    with (
-        LocalCluster(
-            n_workers=PROCESSES, threads_per_worker=8, memory_limit=0, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with processes(PROCESSES) as client:
         yield client
 
 
