@@ -14,11 +14,8 @@ from psbook.core.actions import Action, Commit, End, Send
 from psbook.core.controller import Controller
 from psbook.core.controls import CONTROLLER, Hello, Start
 from psbook.core.messages import (
-    Call,
     Clock,
     Message,
-    Pull,
-    Push,
     size,
 )
 from psbook.core.routes import Segment
@@ -28,20 +25,18 @@ from psbook.hosts.driver import Driver, Outcome, attempt, measure
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost
 from psbook.job import Progress
-from psbook.laws import Draws, Law, generator
+from psbook.laws import Draws, Law
 from psbook.plan import Plan
 from psbook.run import Run
 from psbook.simulator.engine import EventQueue
 from psbook.simulator.faults import Faults
 from psbook.simulator.network import Network
+from psbook.simulator.service import Service
 from psbook.simulator.troubles import Troubles
 from psbook.trace import Recorder, Trace
 from psbook.versions import versions
 
 Receiver = Callable[[str, Message], object]
-
-SERVED = (Pull, Push, Call)
-"""Requests that take service time; clocks and control messages only keep their place in the queue."""
 
 BEFORE_CLOCK_0 = (Hello, Start)
 """Messages that cost no time: clock 0 begins, for all at once, when everybody is ready."""
@@ -59,7 +54,7 @@ class Simulation:
         plan: Plan,
         compute: Law,
         network: Network | None,
-        service: Law | None,
+        service: Service,
         level: str,
         path: str | os.PathLike[str] | None,
         placement: str,
@@ -74,7 +69,7 @@ class Simulation:
         self._measured = compute.measured
         self._computed: Counter[int] = Counter()
         self._network = network
-        self._service = None if service is None else Draws(service, service_seed(plan.seed))
+        self._service = service
         self._progress = progress
         self._stop = stop
         self._over = False
@@ -99,7 +94,7 @@ class Simulation:
             time_unit="simulated s",
             compute_label=compute.label,
             network_label="no network cost" if network is None else network.label,
-            service_label="" if service is None else service.label,
+            service_label=service.label,
             placement=placement,
             engine="messages",
             trace_level=level,
@@ -295,22 +290,22 @@ class Simulation:
         """Return what takes a node's messages in: at once, or one after the other with service times."""
         if isinstance(host, ProgramHost):
             return host.receive
-        if self._service is None:
+        if not self._service:
             return lambda source, message: self._serve(host, source, message)
-        draws, number = self._service, int(host.node.rpartition("-")[2])
+        service, number = self._service, int(host.node.rpartition("-")[2])
         free = 0.0
 
         def receive(source: str, message: Message) -> None:
             nonlocal free
             host.arrived(source, message)
-            served = type(message) in SERVED
+            role = service.takes(message)
             if free < self.queue.now:
-                if not served:
+                if role is None:
                     self._handle(host, source, message)
                     return
                 free = self.queue.now
-            if served:
-                free += draws.next(number)
+            if role is not None:
+                free += service.seconds(role, number)
             self.queue.at(free, self._handle, host, source, message)
 
         return receive
@@ -380,8 +375,3 @@ class Simulation:
         if self._evaluator is not None:
             time = min(piece.time, self._end()) if self._over else piece.time
             self._evaluator.take(piece._replace(time=time))
-
-
-def service_seed(seed: int) -> int:
-    """Seed of the service times: drawn apart, so that shard k has not the luck of worker k."""
-    return int(generator(seed, "service").integers(2**63))

@@ -21,6 +21,7 @@ from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
 from psbook.simulator.faults import Faults
 from psbook.simulator.network import Network
+from psbook.simulator.service import Service, ServiceOption
 from psbook.simulator.simulation import Simulation
 from psbook.trace.schema import LEVELS
 
@@ -42,8 +43,10 @@ class Simulator:
         Simulated seconds of each ``worker.compute``; a number is constant, `Measured()` the real time.
     network : Network, optional
         Bandwidth and latency; by default messages take no time.
-    service : Law or float, optional
-        Simulated seconds that a shard takes for each pull, push and call, one after the other; 0 by default.
+    service : Law, float or mapping, optional
+        Simulated seconds that a server takes for each pull, push and call, one after the other; 0 by default.
+        Or by what it does, ``{"head": 0.05, "replica": 0.02, "read": 0.005}``: a push or call that the head
+        takes in, the same passed on to each other replica, a pull.
     safety : Safety, optional
         What is done about lost messages and nodes; `Safety()` if there are faults, by default nothing.
     faults : Faults, optional
@@ -80,7 +83,7 @@ class Simulator:
     servers: int = 1
     compute: Law | float = 0.1
     network: Network | None = None
-    service: Law | float | None = None
+    service: ServiceOption = None
     safety: Safety | None = None
     faults: Faults | None = None
     checkpoints: Checkpoints | None = None
@@ -95,7 +98,7 @@ class Simulator:
         check_count("servers", self.servers)
         if law_option("compute", self.compute) is None:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
-        law_option("service", self.service)
+        Service(self.service, 0)
         if self.network is not None and not isinstance(self.network, Network):
             raise InvalidJob(f"network={self.network!r}; required: ps.Network(bandwidth=…, latency=…).")
         if self.safety is not None and not isinstance(self.safety, Safety):
@@ -115,9 +118,9 @@ class Simulator:
     def label(self) -> str:
         """The cluster in a line, for plots and tables."""
         network = "no network cost" if self.network is None else self.network.label
-        law, served = law_option("compute", self.compute), law_option("service", self.service)
+        law, served = law_option("compute", self.compute), Service(self.service, 0)
         compute = "" if law is None else law.label
-        service = "" if served is None else f", service {served.label}"
+        service = f", service {served.label}" if served else ""
         count = "default number of" if self.workers is None else self.workers
         return f"{count} workers, {self.servers} servers, compute {compute}, {network}{service}"
 
@@ -148,7 +151,7 @@ class Simulator:
             programs = plan.layout.programs
             hosts = {server: programs[i % len(programs)] for i, server in enumerate(plan.layout.servers)}
         network = None if self.network is None else self.network.fresh({**self.network.hosts, **hosts})
-        law, service = law_option("compute", self.compute), law_option("service", self.service)
+        law, service = law_option("compute", self.compute), Service(self.service, self.seed)
         if law is None:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
         return Simulation(
