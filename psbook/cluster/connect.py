@@ -117,7 +117,9 @@ def processes(client: Client) -> list[str]:
     ClusterError
         If there are none.
     """
-    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    # Not client.scheduler_info(): its timer may put another answer, without workers, in the place of ours.
+    scheduler: Any = client.scheduler
+    workers: Mapping[str, Any] = client.sync(scheduler.identity, n_workers=-1)["workers"]
     usable = [a for a, info in workers.items() if info.get("status") in (None, Status.running.name)]
     if not usable:
         raise ClusterError(

@@ -78,9 +78,10 @@ def standstill(client, hang, seconds):
 def test_time_from_the_loss_of_a_primary_to_the_next_acknowledged_push(client, capsys, hang, seconds, aim):
     found = [standstill(client, hang, seconds) for _ in range(TRIALS)]
     median = statistics.median(found)
+    name = "hung" if hang else "killed"
     with capsys.disabled():
         sys.stderr.write(
-            f"\n{'hung' if hang else 'killed'}, lease {LEASE:g} s: median {1000 * median:.0f} ms of {TRIALS}, "
+            f"\n{name}: median {1000 * median:.0f} ms of {TRIALS}, lease {LEASE:g} s, "
             f"{1000 * min(found):.0f}–{1000 * max(found):.0f} ms; aim < {1000 * aim:.0f} ms\n"
         )
     assert median < aim

@@ -101,13 +101,27 @@ def wait(condition, seconds=30.0):
 
 def addresses(client):
     """Return the addresses of the cluster's workers, in the order of their names."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     return sorted(workers, key=lambda address: workers[address]["name"])
 
 
 def pids(client):
     """Return the process id of each worker."""
     return client.run(os.getpid)
+
+
+def is_whole(client):
+    """Whether every shard of the run has all its copies, or there is no run any more."""
+
+    def look(dask_scheduler):
+        plugins = [each for name, each in dask_scheduler.plugins.items() if name.startswith("psbook-")]
+        for plugin in plugins:
+            membership, copies = plugin.core.membership, 1 + plugin.safety.replicas
+            if membership.moves or any(len(each.chain) < copies for each in membership.routes.segments):
+                return False
+        return True
+
+    return client.run_on_scheduler(look)
 
 
 @contextlib.contextmanager
