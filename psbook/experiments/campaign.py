@@ -45,7 +45,9 @@ class Campaign:
         return "\n".join(lines)
 
 
-def campaign(seeds: Iterable[int], delivery: str | None = None, shrink: bool = True) -> Campaign:
+def campaign(
+    seeds: Iterable[int], delivery: str | None = None, shrink: bool = True, check: bool = False
+) -> Campaign:
     """Run the counter test under a random schedule for each seed.
 
     Parameters
@@ -56,6 +58,8 @@ def campaign(seeds: Iterable[int], delivery: str | None = None, shrink: bool = T
         "exactly-once", "at-least-once" or "at-most-once"; by default also drawn.
     shrink
         Look for the smallest schedule that still fails.
+    check
+        Also judge each trace by `Run.check`, which takes several times as long as the run.
 
     Returns
     -------
@@ -77,16 +81,16 @@ def campaign(seeds: Iterable[int], delivery: str | None = None, shrink: bool = T
     rows, failures = [], []
     for seed in tqdm(seeds, desc="counter test", unit=" schedules", delay=2, leave=False):
         scenario = draw(seed, delivery)
-        outcome = judged(scenario)
+        outcome = judged(scenario, check)
         if outcome.kind == "failed":
-            failures.append(smallest(scenario) if shrink else outcome)
+            failures.append(smallest(scenario, check) if shrink else outcome)
         rows.append(_row(outcome))
     return Campaign(pd.DataFrame(rows), failures)
 
 
-def judged(scenario: Scenario) -> Outcome:
+def judged(scenario: Scenario, check: bool = False) -> Outcome:
     """Run a scenario; of some, see whether a second run leaves the same trace."""
-    outcome = scenario.run()
+    outcome = scenario.run(check)
     if scenario.seed % RERUN or outcome.run is None:
         return outcome
     again = scenario.run()
@@ -95,12 +99,12 @@ def judged(scenario: Scenario) -> Outcome:
     return outcome
 
 
-def smallest(scenario: Scenario, tries: int = 300) -> Outcome:
+def smallest(scenario: Scenario, check: bool = False, tries: int = 300) -> Outcome:
     """Shrink the schedule of a scenario that fails, as long as it does."""
-    failing = judged(scenario)
+    failing = judged(scenario, check)
     for _ in range(tries):
         for faults in failing.scenario.faults.simpler():
-            outcome = judged(replace(failing.scenario, faults=faults))
+            outcome = judged(replace(failing.scenario, faults=faults), check)
             if outcome.kind == "failed":
                 failing = outcome
                 break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Consistency
 from psbook.core.controls import CONTROLLER
 from psbook.core.layout import DELIVERY, SCHEMES, Safety
-from psbook.errors import NodeFailure, PsbookError
+from psbook.errors import NodeFailure
 from psbook.experiments.counting import Habits, Ledger
 from psbook.laws import Exponential, Law, generator
 from psbook.run import Run
@@ -74,8 +73,8 @@ class Scenario:
     service: Law | float | None = None
     compute: float = 0.1
 
-    def run(self) -> Outcome:
-        """Run, and judge."""
+    def run(self, check: bool = False) -> Outcome:
+        """Run, and judge the counts; with `check` also what `Run.check` says of the trace."""
         ledger = Ledger(self.workers, self.habits, self.model, self.safety)
         cluster = Simulator(
             self.workers, self.servers, Exponential(self.compute), self.network, self.service, self.safety,
@@ -90,7 +89,7 @@ class Scenario:
             return Outcome(self, "failed", [f"{type(error).__name__}: {error}"])
         except Exception as error:  # noqa: BLE001  # whatever is raised is what the campaign looks for
             return Outcome(self, "failed", [f"{type(error).__name__}: {error}", *ledger.complaints])
-        wrong = [*ledger.judge(run), *_checked(run)]
+        wrong = [*ledger.judge(run), *(map(repr, run.check().false) if check else ())]
         starts = sum(map(len, ledger.starts.values()))
         kind = "failed" if wrong else "ended"
         return Outcome(self, kind, wrong, "", run.seconds, starts, ledger.pulls, run)
@@ -251,17 +250,6 @@ def _faults(
         if daring or lossy or len(in_danger(more, servers, safety.lease)) <= safety.replicas:
             kept = more
     return kept
-
-
-def _checked(run: Run) -> Iterator[str]:
-    """Yield what the checks of the trace find, where there are any."""
-    check = getattr(run, "check", None)
-    if check is None:
-        return
-    try:
-        check()
-    except PsbookError as error:
-        yield f"{type(error).__name__}: {error}"
 
 
 def _silent(iterations: int, loss: float | None) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from psbook.assembly import whole
@@ -293,6 +294,9 @@ class Simulation:
         if not self._service:
             return lambda source, message: self._serve(host, source, message)
         service, number = self._service, int(host.node.rpartition("-")[2])
+        later: Callable[..., object] = self._handle
+        if self._troubles is not None:  # a process that dies or hangs does so with what is in its queue
+            later = partial(self._troubles.processes[host.node].do, self._handle)
         free = 0.0
 
         def receive(source: str, message: Message) -> None:
@@ -306,7 +310,7 @@ class Simulation:
                 free = self.queue.now
             if role is not None:
                 free += service.seconds(role, number)
-            self.queue.at(free, self._handle, host, source, message)
+            self.queue.at(free, later, host, source, message)
 
         return receive
 

@@ -6,7 +6,7 @@ from psbook import ASP, BSP, SSP, BoundedDelay, Exponential, Network
 from psbook.core.layout import Safety
 from psbook.experiments.counting import Habits
 from psbook.experiments.scenarios import Scenario
-from psbook.simulator.faults import Crash, Duplicate, Faults, Loss, Reorder
+from psbook.simulator.faults import Crash, Duplicate, Faults, Loss, Pause, Reorder
 
 FOUND = {
     "a copy that was asked for again, and the older one arrives": Scenario(
@@ -106,3 +106,19 @@ FOUND = {
 def test_a_schedule_that_failed(scenario):
     outcome = scenario.run()
     assert (outcome.kind, outcome.wrong) == ("ended", [])
+
+
+def test_a_server_that_dies_or_hangs_leaves_its_queue_alone():
+    """What waits to be served at a crash is never served; at a pause, only when the server goes on."""
+    base = Scenario(
+        1, 3, 2, ASP(), Safety(1, lease=1.0, resend=0.5), Faults(),
+        Habits(keys=4, iterations=6, pushes=3),
+        service=0.05,
+    )
+    for fault, end in ((Crash("server-0", at=0.3), 99.0), (Pause("server-0", at=0.3, seconds=0.4), 0.7)):
+        outcome = Scenario(**{**vars(base), "faults": Faults(fault)}).run()
+        assert (outcome.kind, outcome.wrong) == ("ended", [])
+        rows = outcome.run.trace.of("apply", "replicate", "send")
+        rows = rows[(rows["node"] == "server-0") & (rows["time"] > 0.3)]
+        assert (rows["time"] >= end).all()
+        assert len(rows) == 0 or end < 99
