@@ -37,7 +37,7 @@ from psbook.errors import CheckpointError
 from psbook.trace import Recorder
 
 if TYPE_CHECKING:
-    from distributed.scheduler import Scheduler
+    from distributed.scheduler import Scheduler, WorkerState
 
 logger = logging.getLogger(__name__)
 
@@ -335,7 +335,7 @@ class ControllerPlugin(SchedulerPlugin):
             self._changed.set()
             self._zero = time.monotonic()
             self.core.resume(0.0)  # who said hello has not been silent since
-            for process in self.spec.processes.values():
+            for process in self._processes():
                 self.plane.send(CONTROLLER, process, Begin(self._zero))
         self._starts.append(start)
 
@@ -363,6 +363,14 @@ class ControllerPlugin(SchedulerPlugin):
             self._timers.append(asyncio.create_task(self._leave(worker)))
         elif worker not in self._leaving:
             self._lost(worker, "its process left the Dask cluster")
+
+    def valid_workers_downscaling(
+        self, scheduler: Scheduler, workers: list[WorkerState]
+    ) -> list[WorkerState]:
+        """Keep adaptive scaling from processes that cannot hand over what they hold."""
+        if self.safety.active:
+            return workers
+        return [each for each in workers if not nodes_of(self.routes, each.address)]
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """Nobody waits for the run any more."""

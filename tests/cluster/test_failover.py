@@ -139,6 +139,40 @@ class Slow:
         await worker.clock()
 
 
+def test_a_process_without_a_node_is_a_server_from_the_start_and_knows_the_time(client, clean, tmp_path):
+    first, second, _ = addresses(client)
+    placement = {"server-0": first, "worker-0": second}
+    backend = ps.Dask(client, workers=1, servers=1, placement=placement, safety=ONE_SERVER)
+    run = job(tmp_path, workers=1, clocks=40).run(backend, ps.ASP())
+    check_counts(run, tmp_path)
+    sent = run.trace.frame.query("node == 'server-1' and kind == 'send'")["time"]
+    assert sent.between(0.0, run.seconds + 0.5).all() and sent.max() > 0.3
+    assert "server-1" in set(run.trace.frame.query("kind == 'serve'")["node"])
+
+
+def test_adaptive_scaling_leaves_alone_who_cannot_hand_over(client, clean):
+    async def program(worker):
+        await worker.sleep(2.0)
+        await worker.clock()
+
+    first, second, third = addresses(client)
+    placement = {"server-0": first, "worker-0": second}
+    backend = ps.Dask(client, workers=1, servers=1, placement=placement)
+    handle = ps.Job(program, tables={"w": ps.Table(2)}).start(backend, ps.ASP())
+    wait(lambda: any("worker-0" in str(key) for key in client.run_on_scheduler(_tasks)))
+    assert client.run_on_scheduler(_closable) == [third]
+    handle.result(30)
+    assert set(client.run_on_scheduler(_closable)) == {first, second, third}
+
+
+def _tasks(dask_scheduler):
+    return list(dask_scheduler.tasks)
+
+
+def _closable(dask_scheduler):
+    return dask_scheduler.workers_to_close(n=3, attribute="address")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["chain", "primary-backup"])
 @pytest.mark.parametrize("seed", range(10))
