@@ -103,7 +103,9 @@ class Lineages:
     def of_term(self, lineage: Lineage, term: Term) -> IntArray:
         """Return the updates of the server of a term, as its own rows tell them."""
         rows = self._updates.get((lineage.shard, lineage.table), np.empty(0, dtype=np.int64))
-        return rows[(self.facts.node[rows] == term.node) & (self.life[rows] == self.life[term.start])]
+        own = (self.facts.node[rows] == term.node) & (self.life[rows] == self.life[term.start])
+        told: IntArray = rows[own]
+        return told
 
     @cached_property
     def sent_answers(self) -> IntArray:
@@ -123,21 +125,30 @@ class Lineages:
 
     @cached_property
     def life(self) -> IntArray:
-        """How often each row's node was started, or took a copy of some shard, before the row."""
+        """How often each row's node had got its shard's values anew, before the row.
+
+        It was started, or took a copy of some shard; or a new primary has copied what it has to its backups.
+        """
         facts = self.facts
         lives = np.zeros(facts.size, dtype=np.int64)
-        anew = np.sort(np.concatenate([facts.at("restart"), facts.at("receive", detail="Install")]))
         rows = facts.at("apply", "replicate", "answer", "serve")
-        for node in np.unique(facts.node[anew]):
-            own = rows[facts.node[rows] == node]
-            lives[own] = np.searchsorted(anew[facts.node[anew] == node], own)
+        anew = np.sort(np.concatenate([facts.at("restart"), facts.at("receive", detail="Install")]))
+        _count(lives, rows, facts.node, anew)
+        if self.scheme == "primary-backup":
+            place = facts.node * (2 + int(facts.shard.max(initial=0))) + facts.shard
+            _count(lives, rows, place, facts.at("serve", detail=("", "tail")))
         return lives
+
+    @property
+    def scheme(self) -> str:
+        """How the replicas work together, see `psbook.Safety`; empty if the trace does not tell."""
+        return str((self.facts.meta.get("safety") or {}).get("scheme", ""))
 
     @property
     def answering(self) -> tuple[str, ...]:
         """Roles of the server that answers, as rows "serve" name them."""
-        scheme = (self.facts.meta.get("safety") or {}).get("scheme")
-        return {"chain": ("tail", "both"), "primary-backup": ("head", "both")}.get(str(scheme), ("both",))
+        roles = {"chain": ("tail", "both"), "primary-backup": ("head", "both")}
+        return roles.get(self.scheme, ("both",))
 
     def _all_evidence(self) -> IntArray:
         """Rows that say who answers for a shard: its updates, its answers, the role that it takes up."""
@@ -189,6 +200,13 @@ class Lineages:
             for term in terms(lineage):
                 found[self.facts.message[term.rows]] = True
         return found
+
+
+def _count(lives: IntArray, rows: IntArray, places: IntArray, anew: IntArray) -> None:
+    """Add to each row how many of the rows `anew` of its place come before it."""
+    for place in np.unique(places[anew]).tolist():
+        own = rows[places[rows] == place]
+        lives[own] += np.searchsorted(anew[places[anew] == place], own)
 
 
 def _as_told(facts: Facts, own: IntArray, others: IntArray) -> IntArray:

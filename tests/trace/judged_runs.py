@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 import psbook as ps
-from psbook.simulator.faults import Crash, Faults, Loss, Pause
+from psbook.simulator.faults import Crash, Faults, Join, Loss, Pause
 from psbook.trace import Trace
 
 MODELS = [ps.BSP(), ps.SSP(0), ps.SSP(1), ps.ASP(), ps.SSP(1, gate="clock"), ps.BoundedDelay(1), ps.Serial()]
@@ -48,6 +48,24 @@ def run_of(model, trouble="nothing", *, level="full", **safety):
 def trace_of(model, trouble="nothing", **settings):
     """Return the trace of such a run."""
     return run_of(model, trouble, **settings).trace
+
+
+@functools.cache
+def joined(model, points=0):
+    """Return a run that a server joins, for which shards are cut; it adds 36 to each of 12 keys."""
+
+    async def twelve(worker):
+        for _ in range(12):
+            value = await worker.pull("w")
+            await worker.compute(lambda: None)
+            worker.push("w", value * 0 + 1)
+            await worker.clock()
+
+    cluster = ps.Simulator(
+        workers=3, servers=2, compute=ps.Exponential(0.1), faults=Faults(Join("server-2", at=0.4)),
+        safety=ps.Safety(replicas=1, points=points),
+    )  # fmt: skip
+    return ps.Job(twelve, tables={"w": ps.Table(12)}).run(cluster, model)
 
 
 def rows(trace, kind, detail=None, **cells):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import psbook as ps
-from psbook.simulator.faults import Faults, Join
+from psbook.simulator.faults import Crash, Faults
 from psbook.trace import Recorder, check
 from psbook.trace.checks import PROPERTIES
-from tests.trace.judged_runs import CLOCKS, MODELS, TROUBLES, rows, run_of, trace_of
+from tests.trace.judged_runs import CLOCKS, MODELS, TROUBLES, joined, program, rows, run_of, trace_of
 
 ALWAYS_JUDGED = {
     "min rises", "applied once", "acknowledged kept", "none missing", "none invented", "versions rise",
@@ -75,18 +75,7 @@ def test_clocks_that_are_atomic():
 @pytest.mark.parametrize("points", [0, 2])
 @pytest.mark.parametrize("model", [ps.BSP(), ps.SSP(1), ps.ASP()], ids=by_label)
 def test_a_run_that_a_server_joins(model, points):
-    async def program(worker):
-        for _ in range(12):
-            value = await worker.pull("w")
-            await worker.compute(lambda: None)
-            worker.push("w", value * 0 + 1)
-            await worker.clock()
-
-    cluster = ps.Simulator(
-        workers=3, servers=2, compute=ps.Exponential(0.1), faults=Faults(Join("server-2", at=0.4)),
-        safety=ps.Safety(replicas=1, points=points),
-    )  # fmt: skip
-    run = ps.Job(program, tables={"w": ps.Table(12)}).run(cluster, model)
+    run = joined(model, points)
     verdicts = run.check()
     assert run.tables["w"].tolist() == [36.0] * 12
     assert verdicts.ok, verdicts
@@ -110,6 +99,30 @@ def test_missing_updates_are_counted_like_this(model):
         most = max(most, len(due - applied.get(place, set())))
     assert f"missed {most} updates" in check(trace)["missing updates"].why
     assert most > 0 or model == ps.SSP(0)
+
+
+@pytest.mark.parametrize("model", [ps.BSP(), ps.SSP(1), ps.ASP()], ids=by_label)
+def test_what_a_checkpoint_does_not_bring_back_is_counted_to_the_last_push(model, tmp_path):
+    async def program(worker):
+        for _ in worker.batches(iterations=20):
+            await worker.pull("w")
+            await worker.compute(lambda: None)
+            worker.push("w", np.ones(12))
+            await worker.clock(())
+
+    job = ps.Job(program, data=np.arange(40).reshape(40, 1), tables={"w": ps.Table(12)})
+    cluster = ps.Simulator(
+        workers=3, servers=3, compute=ps.Exponential(0.1), safety=ps.Safety(),
+        faults=Faults(Crash("server-0", at=1.2)), checkpoints=ps.Checkpoints(tmp_path, every=3),
+    )  # fmt: skip
+    run = job.run(cluster, model)
+    lost = {int(60 - value) for value in run.tables["w"]} - {0}
+    assert len(lost) == 1, "nothing was lost: the run is too tame"
+    verdicts = run.check()
+    assert verdicts["acknowledged kept"].why.startswith(f"{lost.pop()} acknowledged pushes are lost")
+    assert verdicts["replicas agree"].verdict != "false"
+    resumed = job.resume(tmp_path, ps.Simulator(workers=3, servers=2, compute=ps.Exponential(0.1)), model)
+    assert resumed.check().ok, resumed.check()
 
 
 def test_a_server_lost_without_a_copy_ends_the_run_and_the_trace_says_so():
@@ -167,3 +180,28 @@ def test_a_run_whose_model_changes_is_not_judged_by_the_first():
     assert verdicts.ok
     assert "was changed during the run" in verdicts["clock bound"].why
     assert verdicts["read bound"].verdict == "unknown"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(70))
+def test_random_faults_break_nothing(seed):
+    random = np.random.default_rng(seed)
+    nodes = ["server-0", "server-1", "server-2", "worker-0", "worker-1", "controller"]
+    counts = {kind: int(random.integers(0, 2)) for kind in ("pauses", "losses", "duplicates", "partitions")}
+    faults = Faults.random(
+        seed, nodes, 6.0, crashes=int(random.integers(3)), restart=0.7, longest=3.0, **counts
+    )
+    safety = ps.Safety(
+        replicas=int(random.integers(1, 3)), points=2 * int(random.integers(2)),
+        scheme=str(random.choice(["chain", "primary-backup"])), atomic=bool(random.integers(2)),
+        aggregate=bool(random.integers(2)), lost_workers=str(random.choice(["restart", "leave"])),
+    )  # fmt: skip
+    job = ps.Job(program, data=np.arange(40).reshape(40, 1), tables={"w": ps.Table(6), "b": ps.Table(4)})
+    cluster = ps.Simulator(
+        workers=3, servers=3, compute=ps.Exponential(0.1), safety=safety, faults=faults, seed=seed
+    )  # fmt: skip
+    try:
+        trace = job.run(cluster, MODELS[seed % len(MODELS)]).trace
+    except ps.errors.NodeFailure as failed:
+        trace = failed.trace
+    assert check(trace).ok, (safety, faults, check(trace))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import psbook as ps
 from psbook.trace import Trace, check
-from tests.trace.judged_runs import MODELS, changed, copied, rows, swapped, trace_of, without
+from tests.trace.judged_runs import MODELS, changed, copied, joined, rows, swapped, trace_of, without
 
 FEW = settings(max_examples=8)
 
@@ -47,6 +47,33 @@ def test_an_acknowledged_push_that_nobody_has_applied(scheme, model, data):
     assert verdicts["acknowledged kept"].verdict == verdicts["none missing"].verdict == "false"
     assert "1 acknowledged pushes are lost" in verdicts["acknowledged kept"].why
     assert push in verdicts["acknowledged kept"].why
+
+
+@pytest.mark.parametrize("points", [0, 2])
+@pytest.mark.parametrize("model", [ps.BSP(), ps.SSP(1)], ids=lambda model: model.label)
+@FEW
+@given(st.data())
+def test_a_part_of_a_push_to_a_shard_that_was_cut(points, model, data):
+    trace = joined(model, points).trace
+    row = data.draw(st.sampled_from(rows(trace, "apply")))
+    push = trace.frame.loc[row, "message"]
+    verdicts = check(without(trace, *of_push(trace, push)))
+    assert verdicts["none missing"].verdict == "false" or push not in pushes(trace)
+    last = rows(trace, "apply", shard=trace.frame.loc[row, "shard"])[-1]
+    again = copied(trace, row, last, version=trace.frame.loc[last, "version"] + 1)
+    assert check(again)["applied once"].verdict == "false"
+
+
+def test_a_part_that_was_in_the_whole_already():
+    trace = joined(ps.SSP(1)).trace
+    frame = trace.frame
+    old = rows(trace, "apply", shard=0)[0]
+    part = next(row for row in rows(trace, "apply") if frame.loc[row, "shard"] > 1
+                and frame.loc[row, "start"] < frame.loc[old, "stop"])  # fmt: skip
+    shard = frame.loc[part, "shard"]
+    name = frame.loc[old, "message"].replace("/s0#", f"/s{shard}#")
+    again = changed(trace, part, message=name, peer=frame.loc[old, "peer"], clock=frame.loc[old, "clock"])
+    assert check(again)["applied once"].verdict == "false"
 
 
 @FEW

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from psbook.trace.facts import BoolArray, Facts, IntArray
 from psbook.trace.lineage import Lineages
@@ -62,28 +61,24 @@ class Parts:
         self._split_off = split_off
 
     @cached_property
-    def _ranges(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """Keys that each shard ever had a row about, by (shard, table)."""
+    def _family(self) -> dict[int, int]:
+        """A shard that each shard has an origin in common with: parts take up their roles in one epoch."""
         facts = self._facts
-        rows = facts.at("apply", "replicate", "answer")
-        frame = facts.trace.frame.iloc[rows]
-        groups = pd.DataFrame({
-            "shard": facts.shard[rows], "table": facts.table[rows],
-            "start": frame["start"].to_numpy(), "stop": frame["stop"].to_numpy(),
-        }).groupby(["shard", "table"])  # fmt: skip
-        hull = groups.agg({"start": "min", "stop": "max"})
-        places = zip(hull["start"].tolist(), hull["stop"].tolist(), strict=True)
-        return dict(zip(hull.index.tolist(), places, strict=True))
+        rows = facts.at("serve")
+        shard, epoch = facts.shard[rows], facts.version[rows]
+        family = {number: number for number in np.unique(shard).tolist()}
+        for part in sorted(self._split_off):
+            others = np.unique(shard[epoch == epoch[shard == part].min()]).tolist()
+            joined = {family[number] for number in others}
+            family = {number: min(joined) if of in joined else of for number, of in family.items()}
+        return family
 
-    def related(self, one: int, other: int, table: int) -> bool:
-        """Whether one of two shards was cut off the other: they have had keys in common."""
-        if one == other or not {one, other} & self._split_off:
-            return False
-        nothing = (0, 0)
-        mine, theirs = self._ranges.get((one, table), nothing), self._ranges.get((other, table), nothing)
-        return mine[0] < theirs[1] and theirs[0] < mine[1]
+    def related(self, one: int, other: int) -> bool:
+        """Whether two shards are parts of one."""
+        family = self._family
+        return one != other and one in family and family[one] == family.get(other)
 
-    def sibling(self, messages: IntArray, tables: IntArray, others: IntArray) -> BoolArray:
+    def sibling(self, messages: IntArray, others: IntArray) -> BoolArray:
         """Whether each message has another part among `others`: the same push, to a related shard."""
         found = np.zeros(len(messages), dtype=bool)
         if not self._split_off:
@@ -92,9 +87,9 @@ class Parts:
         parts: dict[tuple[int, int, str, int], set[int]] = {}
         for code in others.tolist():
             parts.setdefault(self._sender(code), set()).add(int(ids.shard[code]))
-        for number, (code, table) in enumerate(zip(messages.tolist(), tables.tolist(), strict=True)):
+        for number, code in enumerate(messages.tolist()):
             shards = parts.get(self._sender(code), ())
-            found[number] = any(self.related(int(ids.shard[code]), shard, table) for shard in shards)
+            found[number] = any(self.related(int(ids.shard[code]), shard) for shard in shards)
         return found
 
     def _sender(self, code: int) -> tuple[int, int, str, int]:
@@ -115,9 +110,9 @@ class Parts:
         sent = set(pushes.message.tolist())
         serves = facts.at("serve")
         for push in np.flatnonzero(~self._lineages.ever[pushes.message]).tolist():
-            shard, table = int(pushes.shard[push]), int(pushes.table[push])
+            shard = int(pushes.shard[push])
             begins = int(serves[facts.shard[serves] == shard].min(initial=facts.size))
             for code in parts.get(self._sender(int(pushes.message[push])), ()):
-                if self.related(shard, int(facts.ids.shard[code]), table):
+                if self.related(shard, int(facts.ids.shard[code])):
                     found[push] |= code not in sent or bool(applied[code] < begins)
         return found

@@ -231,8 +231,11 @@ def _applied(lineage: Lineage, term: Term, pushes: Pushes, chosen: IntArray) -> 
 
 
 def _died_unheard(case: Case) -> BoolArray:
-    """By push: never applied, of a sender that was lost; its next start makes it again (E2, E2b)."""
-    return ~case.alive & ~case.lineages.ever[case.pushes.message] & case.lost_sender
+    """By push: never applied, or undone unacknowledged, of a sender that was lost (E2, E2b)."""
+    lineages, pushes = case.lineages, case.pushes
+    undone = ~lineages.kept[pushes.message] & (pushes.acked == NEVER)
+    unheard: BoolArray = (undone | ~lineages.ever[pushes.message]) & ~case.alive & case.lost_sender
+    return unheard
 
 
 def _owed(case: Case, part: _Part, mine: IntArray, reads: IntArray) -> IntArray:

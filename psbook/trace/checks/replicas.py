@@ -14,8 +14,8 @@ from psbook.trace.lineage import Lineage
 def replicas_agree(case: Case) -> Finding:
     """E1: a push "passes every replica": at equal version all have the same pushes, in the same order.
 
-    A server that was given up may have had more, which nobody was told of. Reached by each version that a
-    second server has.
+    A server that was given up, and a backup of one, may have had more in the end; whether anybody was told
+    of it, "acknowledged kept" says. Reached by each version that a second server has.
     """
     facts, reached, bad = case.facts, 0, NEVER
     for lineage in case.lineages:
@@ -54,12 +54,10 @@ def _compare(case: Case, lineage: Lineage, mine: IntArray) -> tuple[int, int]:
     theirs = last.rows[place] if last.rows.size else have
     differs = (facts.message[have] != facts.message[theirs]) | (facts.version[have] != facts.version[theirs])
     compared = int((facts.node[theirs] != facts.node[have]).sum() - differs.sum())
-    if not differs.any():
+    wrong = np.flatnonzero(differs)
+    if not wrong.size or int(theirs[wrong].min()) > _end(case, have[wrong]):
         return max(compared, 0), NEVER
-    first = int(np.flatnonzero(differs)[0])
-    if differs[first:].all() and _was_given_up(case, mine, first):
-        return max(compared, 0), NEVER
-    return max(compared, 0), int(have[first])
+    return max(compared, 0), int(have[wrong[0]])
 
 
 def _ordinal(versions: IntArray) -> IntArray:
@@ -72,12 +70,15 @@ def _ordinal(versions: IntArray) -> IntArray:
     return place
 
 
-def _was_given_up(case: Case, mine: IntArray, first: int) -> bool:
-    """Whether all that differs is what a lost server had last, and told nobody."""
+def _end(case: Case, rows: IntArray) -> int:
+    """Position of the first loss of these rows' server, or of the first values it got anew; else `NEVER`.
+
+    What it alone had, it may lose; the others must not have gone another way before that.
+    """
     facts = case.facts
-    tail = mine[first:]
-    lost = facts.at("lost")
-    gone = lost[facts.node[lost] == facts.node[tail[0]]]
-    told = case.acked[facts.message[tail]] != NEVER
-    told &= ~case.lineages.kept[facts.message[tail]]
-    return bool(gone.size) and int(gone.max()) > int(tail[0]) and not told.any()
+    ends = facts.at("lost")
+    if case.lineages.scheme == "primary-backup":  # a new primary gives its backups what it has
+        serves = facts.at("serve", detail=("", "tail"))
+        ends = np.concatenate([ends, serves[facts.shard[serves] == facts.shard[rows[0]]]])
+    ends = ends[(facts.node[ends] == facts.node[rows[0]]) & (ends > rows[0])]
+    return int(ends.min(initial=NEVER))

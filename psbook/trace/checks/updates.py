@@ -91,7 +91,7 @@ def none_invented(case: Case) -> Finding:
     sent, clock = np.r_[pushes.sent, 0][push], np.r_[pushes.clock, -1][push]
     early = facts.time[sent] - facts.skew > facts.time[rows] if facts.skew else sent > rows
     bad = known & (early | (clock != facts.clock[rows]))
-    bad[~known] = ~case.parts.sibling(facts.message[rows[~known]], facts.table[rows[~known]], pushes.message)
+    bad[~known] = ~case.parts.sibling(facts.message[rows[~known]], pushes.message)
     if bad.any():
         row = int(rows[bad].min())
         return Finding(
