@@ -196,4 +196,4 @@ def test_one_loss_after_the_other_is_survived(client, clean, tmp_path, seed, sch
             with stopped(victim):
                 time.sleep(rng.choice([0.5, 2.0]))
     run = handle.result(80)
-    check_counts(run, tmp_path)
+    check_counts(run, tmp_path, 250 if model.buffered else None)
