@@ -164,6 +164,7 @@ class Replica:
         self._batch.append(entry)
         sums = [action for action in actions if isinstance(action, Apply)]
         ends = not isinstance(entry, Push | Clock | Finish) or self.shard.clocks.min > before
+        ends = ends or not any(self.shard.rounds.values())  # there is no sum to wait for
         ends = ends or any(_came_early(action, entry) for action in actions)
         actions = self._let_out(actions, self.position + 1)
         return actions + (self._close_batch(sums) if sums or ends else [])
