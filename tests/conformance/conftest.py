@@ -36,10 +36,21 @@ def dask(request, **options):
     return ps.Dask(request.getfixturevalue("two_processes"), **options)
 
 
-BACKENDS = [simulator, slow_network, pytest.param(dask, marks=pytest.mark.dask)]
+def safe_dask(request, **options):
+    """With leases, beats and a copy of each shard, if there are servers enough; nothing goes wrong."""
+    safety = ps.Safety(replicas=min(1, options.get("servers", 1) - 1))
+    return dask(request, **{"safety": safety, **options})
 
 
-@pytest.fixture(params=BACKENDS, ids=["simulator", "network", "dask"])
+BACKENDS = [
+    simulator,
+    slow_network,
+    pytest.param(dask, marks=pytest.mark.dask),
+    pytest.param(safe_dask, marks=[pytest.mark.dask, pytest.mark.slow]),
+]
+
+
+@pytest.fixture(params=BACKENDS, ids=["simulator", "network", "dask", "safe"])
 def cluster(request):
     """``cluster(workers=…, servers=…, **options)`` makes a backend."""
 
