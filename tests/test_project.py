@@ -62,9 +62,10 @@ def test_readme_links_lead_somewhere(readme: str) -> None:
 
 
 def test_readme_example_is_python_and_uses_what_exists(readme: str) -> None:
-    (example,) = fenced(readme, "python")
+    examples = fenced(readme, "python")
     names = {
         node.attr
+        for example in examples
         for node in ast.walk(ast.parse(example))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ps"
     }

@@ -36,7 +36,7 @@ from psbook.core.actions import (
     Unparked,
 )
 from psbook.core.controls import CONTROLLER, Forward, Frozen, Install, Removed, Stable
-from psbook.core.messages import Batch, Clock, Finish, Pull, Push, Write
+from psbook.core.messages import Batch, Clock, Pull, Push, Write
 from psbook.core.routes import Segment
 from psbook.core.shard import Shard
 from psbook.errors import ProtocolError
@@ -163,7 +163,7 @@ class Replica:
         actions = self.shard.handle(entry, now)
         self._batch.append(entry)
         sums = [action for action in actions if isinstance(action, Apply)]
-        ends = not isinstance(entry, Push | Clock | Finish) or self.shard.clocks.min > before
+        ends = not isinstance(entry, Push | Clock) or self.shard.clocks.min > before  # also an empty round
         ends = ends or not any(self.shard.rounds.values())  # there is no sum to wait for
         ends = ends or any(_came_early(action, entry) for action in actions)
         actions = self._let_out(actions, self.position + 1)

@@ -16,6 +16,7 @@ HUNG = 4.0
 """Seconds for which a process hangs: more than the lease and its margin."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "hung"])
 @pytest.mark.parametrize(
     ("victim", "together"), [("server-0", False), ("worker-1", False), ("worker-0", True)]

@@ -22,7 +22,7 @@ SCOPES = {
         ASP(), scheme="primary-backup", replicas=2, servers=3, crashes=1, crash_of=("server-0",), **PUSH_ONLY
     ),
     bugs.TWO_PRIMARIES: Scope(ASP(), replicas=1, servers=2, seconds=3, **PUSH_ONLY),
-    bugs.GIVEN_UP_TOO_EARLY: Scope(ASP(), replicas=1, servers=2, seconds=2, **PUSH_ONLY),
+    bugs.GIVEN_UP_TOO_EARLY: Scope(ASP(), replicas=1, servers=2, seconds=3, **PUSH_ONLY),
     bugs.RETRY_TWICE: Scope(ASP(), workers=1, iterations=1, duplicates=1, ordered=False),
     bugs.FINISHED_IN_MIN: Scope(SSP(0), iterations=(1, 3)),
     bugs.ORDER_OF_SUM: Scope(BSP()),
