@@ -141,6 +141,8 @@ class Client:
         self._held: list[Complete] = []
         self._reads: dict[tuple[str, int], PullReply] = {}
         self._rejoining: dict[int, Rejoined | None] = {}
+        self._counted: dict[int, int] = {}
+        """Clock that each shard had counted when this program started again."""
         self._cache = Cache()
         self._follow(layout.routes)
         self._handlers: dict[type, Callable[[Any, float], list[Action]]] = {
@@ -255,7 +257,8 @@ class Client:
             push.sent = now
             if read is not None:
                 push.read, push.read_version = read.id, read.version
-            if spec.cache and not self.model.buffered:
+            redone = self.clock < self._counted.get(shard, 0)  # the shard has it, and takes it no more
+            if spec.cache and not self.model.buffered and not redone:
                 self._cache.wrote(push, spec.additive)
             actions.append(self._send_push(push, shard, pending))
         if not pending.missing:
@@ -430,6 +433,7 @@ class Client:
         replies = [each for each in self._rejoining.values() if each is not None]
         if len(replies) < len(self._rejoining):
             return []
+        self._counted = {each.id.shard: each.clock for each in replies}
         joined = any(each.joined for each in replies)
         self.clock = (max if joined else min)(each.clock for each in replies)
         if not joined:
@@ -508,6 +512,7 @@ class Client:
         self._sequence[part] = self._sequence[shard]
         self._last_write[part] = self._last_write[shard]
         self._last_shown[part] = self._last_shown[shard]
+        self._counted[part] = self._counted.get(shard, 0)
 
     def _cut(self, request: Request, parts: list[Segment]) -> list[Request]:
         """Return a request's parts for the segments that its shard has become, under the same number."""

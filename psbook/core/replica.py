@@ -39,6 +39,7 @@ from psbook.core.controls import CONTROLLER, Forward, Frozen, Install, Removed, 
 from psbook.core.messages import Batch, Clock, Pull, Push, Write
 from psbook.core.routes import Segment
 from psbook.core.shard import Shard
+from psbook.core.window import UNORDERED
 from psbook.errors import ProtocolError
 
 Role = Literal["head", "tail"]
@@ -134,7 +135,8 @@ class Replica:
             if isinstance(entry, Install):
                 return True
         rank, _, _, _, sequence = write.id
-        ids = [id for entry in entries if (id := _id(entry)) is not None]
+        ordered = [entry for entry in entries if getattr(entry, "after", 0) != UNORDERED]
+        ids = [id for entry in ordered if (id := _id(entry)) is not None]
         return any(id.rank == rank and id.sequence <= sequence for id in ids)
 
     def read(self, pull: Pull, now: float) -> list[Action] | None:

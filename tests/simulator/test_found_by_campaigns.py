@@ -6,7 +6,7 @@ from psbook import ASP, BSP, SSP, BoundedDelay, Exponential, Network
 from psbook.core.layout import Safety
 from psbook.experiments.counting import Habits
 from psbook.experiments.scenarios import Scenario
-from psbook.simulator.faults import Crash, Duplicate, Faults, Loss, Pause, Reorder
+from psbook.simulator.faults import Crash, Delay, Duplicate, Faults, Loss, Partition, Pause, Reorder
 
 FOUND = {
     "a copy that was asked for again, and the older one arrives": Scenario(
@@ -98,6 +98,31 @@ FOUND = {
         Safety(scheme="primary-backup", points=1, lost_workers="leave", resend=0.05, lease=1.0),
         Faults(Crash("worker-0", at=0.0227), seed=2284),
         Habits(keys=11, pull=0.0, wait=0.3, flush=0.3, call=0.3), Network(bandwidth=1e5, latency=0.005),
+    ),
+    "a cached read behind a push that is made again, though the shard has it": Scenario(
+        9842, 2, 4, SSP(1, gate="clock"), Safety(2, lost_workers="leave", atomic=True, lease=1.0, resend=0.5),
+        Faults(
+            Delay(0.0507, at=0.00248, seconds=0.109), Crash("server-1", at=0.319, restart=1.3e-06),
+            Crash("server-1", at=0.368), Crash("controller", at=0.447, restart=0.058),
+            Crash("worker-1", at=0.681, restart=1.9e-06), seed=9842,
+        ),
+        Habits(keys=8, iterations=3, pushes=1, wait=0.3, flush=0.3, call=0.3, barrier=2, cache=True),
+        Network(latency=0.002), Exponential(0.02),
+    ),
+    "aggregated, at least once: a call that comes again among pushes that come again": Scenario(
+        6523, 3, 2, BSP(),
+        Safety(1, "primary-backup", True, 0, "at-least-once", "leave", atomic=True, lease=1.0, resend=0.05),
+        Faults(
+            Crash("server-0", at=0.094, restart=0.148),
+            Partition(["worker-1"], ["controller", "server-*", "worker-0", "worker-2"], 0.325, 0.121),
+            seed=6523,
+        ),
+        Habits(keys=7, iterations=4, pushes=3, call=0.3), Network(latency=0.05), Exponential(0.02),
+    ),
+    "aggregated: a worker that had been counted as finished ends once more": Scenario(
+        1, 2, 3, BSP(), Safety(1, aggregate=True, lease=0.3, resend=0.1),
+        Faults(Crash("worker-0", at=0.42783753594609736)),
+        Habits(keys=4, iterations=2, pushes=1), Network(latency=0.01), compute=0.05,
     ),
 }  # fmt: skip
 
