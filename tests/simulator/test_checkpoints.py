@@ -163,9 +163,10 @@ def test_without_a_checkpoint_a_shard_that_is_lost_ends_the_run_by_name(tmp_path
         job().run(cluster(ps.Checkpoints(tmp_path, every=100), faults=faults), ps.BSP())
 
 
+@pytest.mark.parametrize("stride", [10, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("node", ["server-0", "server-1", "controller", "worker-0"])
-def test_a_checkpoint_taken_while_nodes_are_lost_is_whole_or_not_there(node, tmp_path):
-    """A node is killed at every tenth event of a run that takes checkpoints."""
+def test_a_checkpoint_taken_while_nodes_are_lost_is_whole_or_not_there(node, stride, tmp_path):
+    """A node is killed at every tenth event, or at every one, of a run that takes checkpoints."""
 
     async def program(worker):
         while worker.iteration < 8:
@@ -177,7 +178,7 @@ def test_a_checkpoint_taken_while_nodes_are_lost_is_whole_or_not_there(node, tmp
     counted = ps.Job(program, tables={"w": ps.Table(6, dtype="float64")})
     safety = ps.Safety(replicas=1, atomic=True, lease=0.4, resend=0.1)
     quiet = counted.run(cluster(safety=safety), ps.SSP(1))
-    for index, at in enumerate(sorted(set(quiet.trace.frame["time"]))[5::10]):
+    for index, at in enumerate(sorted(set(quiet.trace.frame["time"]))[5::stride]):
         place = tmp_path / str(index)
         faults = ps.Faults(ps.Crash(node, at=float(at), restart=0.3))
         made = counted.run(
