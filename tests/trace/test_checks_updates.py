@@ -58,10 +58,23 @@ def test_a_part_of_a_push_to_a_shard_that_was_cut(points, model, data):
     row = data.draw(st.sampled_from(rows(trace, "apply")))
     push = trace.frame.loc[row, "message"]
     verdicts = check(without(trace, *of_push(trace, push)))
-    assert verdicts["none missing"].verdict == "false" or push not in pushes(trace)
+    if push in pushes(trace) and not other_parts(trace, push):
+        assert verdicts["none missing"].verdict == "false"
     last = rows(trace, "apply", shard=trace.frame.loc[row, "shard"])[-1]
     again = copied(trace, row, last, version=trace.frame.loc[last, "version"] + 1)
     assert check(again)["applied once"].verdict == "false"
+
+
+def other_parts(trace, push):
+    """Updates by other parts of a push that waited for its round when its shard was cut.
+
+    The rows do not tell whether such a push had keys in every part: one that is missing is not missed.
+    """
+    sender, _, number = push.partition("/w/s")
+    applied = trace.of("apply")["message"]
+    same = applied.str.startswith(f"{sender}/w/s") & applied.str.endswith(f"#{number.partition('#')[2]}")
+    sent = set(trace.of("send")["message"])
+    return [message for message in applied[same] if message != push and message not in sent]
 
 
 def test_a_part_that_was_in_the_whole_already():
