@@ -32,7 +32,8 @@ from psbook.cluster.spec import (
 from psbook.cluster.timing import boot_id
 from psbook.core.actions import Action, Commit, End, Left, Lost, Restart, Restore, Send
 from psbook.core.controller import Controller
-from psbook.core.controls import CONTROLLER, Beat, Failed, Start
+from psbook.core.controls import CONTROLLER, Beat, Failed, Reroute, Start
+from psbook.core.routes import Routes
 from psbook.errors import CheckpointError
 from psbook.trace import Recorder
 
@@ -73,6 +74,7 @@ class ControllerPlugin(SchedulerPlugin):
         self.core = Controller(self.spec.layout, restores=self.spec.checkpoints is not None)
         self.routes = dict(self.spec.routes)
         self.recorder = Recorder(self.spec.level)
+        self._epoch = self.spec.layout.routes.epoch
         self.restarts: list[tuple[str, int, str]] = []
         """Programs that were to be started again: node, incarnation, and where."""
         self._leaving: set[str] = set()
@@ -266,6 +268,8 @@ class ControllerPlugin(SchedulerPlugin):
     def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
+                if isinstance(action.message, Reroute):
+                    self._note_map(action.message.routes)
                 if isinstance(action.message, Start) and self._unaware:
                     self._begin(action)
                 elif action.to in self.routes and self.routes[action.to] not in self._gone:
@@ -274,6 +278,12 @@ class ControllerPlugin(SchedulerPlugin):
                 self._end(Trouble("NodeFailure", CONTROLLER, action.failure) if action.failure else None)
             else:
                 self._manage(action)
+
+    def _note_map(self, routes: Routes) -> None:
+        """Write a map down when it is published, and not again when somebody is told once more."""
+        if routes.epoch > self._epoch:
+            self._epoch = routes.epoch
+            self.recorder.add(self._now(), CONTROLLER, "epoch", version=routes.epoch, detail=routes.text)
 
     def _manage(self, action: Action) -> None:
         """Do what the core asks of the cluster, and write it down."""

@@ -84,6 +84,15 @@ class Routes:
         if at != POSITIONS:
             raise ProtocolError(f"the segments end at {at}; required: {POSITIONS}")
 
+    @property
+    def text(self) -> str:
+        """The map in words.
+
+        >>> in_ranges(["a", "b"], 1).text
+        'shard 0: a, b; shard 1: b, a'
+        """
+        return "; ".join(f"shard {segment.shard}: {', '.join(segment.chain)}" for segment in self.segments)
+
     def find(self, shard: int) -> Segment | None:
         """Return a shard's segment, if there is one."""
         return next((segment for segment in self.segments if segment.shard == shard), None)

@@ -13,13 +13,13 @@ from psbook.assembly import whole
 from psbook.checkpoints import Checkpoints
 from psbook.core.actions import Action, Commit, End, Send
 from psbook.core.controller import Controller
-from psbook.core.controls import CONTROLLER, Hello, Start
+from psbook.core.controls import CONTROLLER, Hello, Reroute, Start
 from psbook.core.messages import (
     Clock,
     Message,
     size,
 )
-from psbook.core.routes import Segment
+from psbook.core.routes import Routes, Segment
 from psbook.errors import Deadlock, NodeFailure, PsbookError, Stopped
 from psbook.evaluation import Evaluator, Piece
 from psbook.hosts.driver import Driver, Outcome, attempt, measure
@@ -80,6 +80,7 @@ class Simulation:
             None if plan.job.evaluate is None
             else Evaluator(plan.job.evaluate, plan.job.tables, self.recorder)
         )  # fmt: skip
+        self._epoch = layout.routes.epoch
         self.controller = Controller(layout, restores=plan.checkpoints is not None)
         self._troubles = Troubles(self, faults or Faults()) if layout.safety.active else None
         self.hosts: dict[str, ProgramHost | ServerHost] = {}
@@ -339,6 +340,8 @@ class Simulation:
         """Do what the controller asks for."""
         for action in actions:
             if isinstance(action, Send):
+                if isinstance(action.message, Reroute):
+                    self._note_map(action.message.routes)
                 self.transmit(CONTROLLER, action.to, action.message)
             elif isinstance(action, End) and not action.failure:
                 self._over = True
@@ -348,6 +351,12 @@ class Simulation:
                 self._troubles.carry_out(action)
             elif isinstance(action, End):
                 self.fail(CONTROLLER, NodeFailure(action.failure or ""))
+
+    def _note_map(self, routes: Routes) -> None:
+        """Write a map down when it is published, and not again when somebody is told once more."""
+        if routes.epoch > self._epoch:
+            self._epoch = routes.epoch
+            self.recorder.add(self.queue.now, CONTROLLER, "epoch", version=routes.epoch, detail=routes.text)
 
     def _commit(self, commit: Commit) -> None:
         """Make a checkpoint of the parts that the servers have written."""
