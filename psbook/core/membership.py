@@ -110,10 +110,19 @@ class Membership:
         self.leaving.add(node)
         if self._ring is not None and self._staying():
             self._ring = Ring(self._staying(), self._ring.points)
+        changes: dict[int, Sequence[Segment]] = {}
+        for shard, move in list(self.moves.items()):
+            segment = self.routes.find(shard)
+            if segment is not None and node in _nodes(move.goal):  # it was to get what it must not have now
+                del self.moves[shard]
+                changes[shard] = [segment]
+        if changes:
+            self.routes = self.routes.changed(changes)
 
     def let_go(self) -> list[str]:
         """Return the servers that were to leave and hold nothing any more; they are members no longer."""
-        gone = sorted(node for node in self.leaving if not self.routes.of(node))
+        coming = {node for move in self.moves.values() for node in _nodes(move.goal)}
+        gone = sorted(node for node in self.leaving - coming if not self.routes.of(node))
         self.servers -= set(gone)
         self.leaving -= set(gone)
         self.departed |= set(gone)

@@ -89,11 +89,11 @@ class Trial:
         threading.Timer(seconds, lambda: _go_on(pid)).start()
 
     def wait_for_processes(self, number, seconds=60):
-        """Wait until the cluster has so many processes, and a moment more."""
+        """Wait until so many processes have nodes of the run, and have had time to take keys over."""
         deadline = time.monotonic() + seconds
-        while len(self.client.scheduler_info(n_workers=-1)["workers"]) != number:
+        while sum(map(bool, self.client.run(_nodes).values())) < number:
             assert not self.handle.done and time.monotonic() < deadline, self.handle
-            time.sleep(0.05)
+            time.sleep(0.1)
         time.sleep(2.0)
 
     def result(self, seconds=100):
@@ -108,6 +108,11 @@ class Trial:
             if acknowledged is not None:  # else it was lost with the process, after the program's end
                 assert numbers[rank].tolist() == acknowledged.tolist()
         return run
+
+
+def _nodes(dask_worker):
+    """Nodes of the run in a process."""
+    return [node for plugin in dask_worker.plugins.values() for node in getattr(plugin, "nodes", ())]
 
 
 def _go_on(pid):

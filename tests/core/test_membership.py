@@ -173,3 +173,17 @@ def test_a_copy_from_before_a_server_was_given_up_counts_no_more():
     lend = next(order.message for order in answer_some if isinstance(order.message, Lend))
     stale = Installed(lend.shard, lend.to, lend.epoch, membership.since["server-2"] - 1)
     assert membership.installed(stale) == [] and membership.moves[lend.shard].stage == "lend"
+
+
+def test_who_leaves_gets_nothing_that_was_meant_for_it():
+    """Two servers leave one after the other; the first one's shard was to go to the second."""
+    membership = members(3)
+    membership.leave("server-2")
+    membership.plan()
+    heirs = {node for move in membership.moves.values() for part in move.goal for node in part.chain}
+    (heir,) = heirs - {"server-2"}
+    membership.leave(heir)
+    answer(membership, membership.orders())
+    (last,) = {"server-0", "server-1"} - {heir}
+    assert {segment.chain for segment in membership.routes.segments} == {(last,)}
+    assert membership.let_go() == sorted([heir, "server-2"])
