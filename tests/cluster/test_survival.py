@@ -71,12 +71,10 @@ def test_a_process_that_is_retired_hands_over_what_it_holds_even_without_replica
 
 def test_processes_that_are_added_take_part_and_others_may_be_taken_away():
     with cluster(3) as (local, client):
-        trial = Trial(
-            client, workers=2, servers=1, steps=500, safety=ps.Safety(atomic=True, lease=1.5, resend=0.3)
-        ).wait(20)
+        safety = ps.Safety(atomic=True, lease=1.5, resend=0.3)
+        trial = Trial(client, workers=2, servers=1, steps=1500, safety=safety).wait(20)
         local.scale(5)
-        client.wait_for_workers(5)
-        trial.wait(trial.handle.iterations + 60)
+        trial.wait_for_processes(5)
         local.scale(3)
         run = trial.check(trial.result())
         newcomers = set(run.trace.of("serve")["node"]) - {"server-0"}
