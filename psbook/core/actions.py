@@ -37,7 +37,8 @@ class Apply:
     """Combine the pushes into one update of `table`, times `scale`; the range then has `version`.
 
     `copy`: on a replica that answers nobody. `total`: the pushes' sum, if they come without their values.
-    `shadow`: to the values of the next checkpoint.
+    `shadow`: to the values of the next checkpoint. `redone`: by a worker that was lost within a clock, and
+    does it again (semantics.md E2b).
     """
 
     table: str
@@ -48,6 +49,7 @@ class Apply:
     copy: bool = False
     total: Any = None
     shadow: bool = False
+    redone: bool = False
 
 
 @dataclass(slots=True, eq=False)

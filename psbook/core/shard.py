@@ -99,8 +99,6 @@ class Shard:
         """Whether a parked request says why it waits, which costs O(workers)."""
         self.counted = 0
         """Worker iterations counted so far."""
-        self.redone = 0
-        """Pushes that a worker's next start made again, of a clock in which it was lost."""
         self.states: dict[int, tuple[tuple[int, Any], ...]] = {}
         """Last states that each program declared, with their clocks."""
         self._pushed: dict[int, int] = {}
@@ -311,8 +309,9 @@ class Shard:
 
     def _push(self, push: Push, now: float) -> list[Action]:
         rank = push.id.rank
-        if self._acknowledges and (not count(push.keys) or self._is_redone(push)):
+        if self._acknowledges and (not count(push.keys) or self._is_counted(push)):
             return [self._ack(push)]
+        again = self._acknowledges and self._is_redone(push)
         if self.model.buffered and self.layout.counts(rank):
             self.rounds.setdefault(push.clock, []).append(push)
             if push.clock < self.clocks.min:  # behind its round, as it may come if deliveries have no order
@@ -320,7 +319,9 @@ class Shard:
         elif self.layout.safety.atomic and self.layout.counts(rank) and not self._ended(push):
             self.aside.setdefault(rank, []).append(push)
         else:
-            return [self._apply(push.table, [push], push.scale), self._ack(push)]
+            apply = self._apply(push.table, [push], push.scale)
+            apply.redone = again
+            return [apply, self._ack(push)]
         return [self._ack(push)]
 
     def _ended(self, push: Push) -> bool:
@@ -328,18 +329,23 @@ class Shard:
         rank = push.id.rank
         return rank not in self.clocks or push.clock < self.clocks[rank]
 
-    def _is_redone(self, push: Push) -> bool:
-        """Whether the push belongs to a clock that is counted already; note how many are made again."""
+    def _is_counted(self, push: Push) -> bool:
+        """Whether the push belongs to a clock that is counted: its worker, started again, makes it again."""
         rank = push.id.rank
         if push.after == UNORDERED or not self.layout.counts(rank):
             return False  # outside the order, a push may well come behind its clock for the first time
-        if push.clock < self.clocks.reached.get(rank, 0):
-            return True
+        return push.clock < self.clocks.reached.get(rank, 0)
+
+    def _is_redone(self, push: Push) -> bool:
+        """Whether the worker had made as many pushes in this clock before it was lost (E2b)."""
+        rank = push.id.rank
+        if push.after == UNORDERED or not self.layout.counts(rank):
+            return False
         self._pushed[rank] = self._pushed.get(rank, 0) + 1
-        if self._halfway.get(rank, 0) > 0:
-            self._halfway[rank] -= 1
-            self.redone += 1
-        return False
+        if self._halfway.get(rank, 0) <= 0:
+            return False
+        self._halfway[rank] -= 1
+        return True
 
     def _clock(self, clock: Clock, now: float) -> list[Action]:
         rank = clock.id.rank

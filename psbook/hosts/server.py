@@ -223,6 +223,7 @@ class ServerHost:
             shard=apply.shard, start=keys.start, stop=keys.stop, clock=push.clock, version=apply.version,
             staleness=apply.version - 1 - push.read_version if push.read is not None else -1,
             message=str(push.id), cause=str(push.read) if push.read is not None else "",
+            detail="redone" if apply.redone else "",
         )  # fmt: skip
 
     def _shadow(self, shadow: Shadow) -> None:

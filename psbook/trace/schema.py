@@ -52,7 +52,8 @@ KINDS: dict[str, str] = {
     "finish": "a program ended",
     "report": "a program reported; detail = name, value = number",
     "apply": "a shard applied an update; clock = clock the push belongs to, version = afterwards, "
-    "message = the push, cause = the pull it was computed from",
+    "message = the push, cause = the pull it was computed from, detail = redone if its worker was lost in "
+    "that clock and does it again",
     "replicate": "a replica that answers nobody applied an update; columns as for apply",
     "answer": "a shard read values for a reply; clock = the shard's min, message = the pull",
     "park": "a shard holds a request; detail = why",

@@ -4,8 +4,10 @@ A run without the fault says when its steps are; the run is then made again for 
 fault just before and just after all that happens then. Counts are judged as in campaigns.
 """
 
+import numpy as np
 import pytest
 
+import psbook as ps
 from psbook import BSP, SSP, Exponential, Network
 from psbook.core.layout import Safety
 from psbook.experiments.counting import Habits
@@ -122,3 +124,27 @@ def test_the_primary_cut_off_from_its_copies_from_every_step_on(scheme):
 def test_services_are_slow():
     base = Scenario(**{**vars(scenario("chain", "latency")), "service": Exponential(0.01)})
     assert survives(base, lambda time: Crash("server-0", at=time)) > 0
+
+
+def test_pushes_that_a_restarted_worker_makes_again_are_counted_and_reported():
+    """Without `atomic` they are applied twice, and the rows say which; with it there are none (E2b)."""
+
+    async def program(worker):
+        while worker.iteration < 6:
+            await worker.push("w", np.ones(4))
+            await worker.compute(int)
+            await worker.clock()
+
+    counting = ps.Job(program, tables={"w": ps.Table(4)})
+    for atomic, more in ((False, 1), (True, 0)):
+        made = counting.run(
+            ps.Simulator(
+                workers=2, compute=1.0, network=ps.Network(latency=0.01),
+                safety=ps.Safety(atomic=atomic, lease=0.5, resend=0.2),
+                faults=ps.Faults(ps.Crash("worker-0", at=2.5, restart=0.1)),
+            ),
+            ps.ASP(),
+        )  # fmt: skip
+        redone = made.trace.of("apply").query("detail == 'redone'")
+        assert len(redone) == more and set(redone["peer"]) <= {"worker-0"}
+        assert made.tables["w"].tolist() == [12.0 + more] * 4
