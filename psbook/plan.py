@@ -91,6 +91,11 @@ class Plan:
                     f"{servers} servers, but table {name!r} has {table.size} keys; required: servers <= keys."
                 )
         safety = NOTHING_FAILS if safety is None else safety
+        if safety.aggregate and not model.buffered:
+            raise InvalidJob(
+                f"aggregate=True under {model.label}; required: a model of rounds, BSP, whose sums are "
+                "replicated in the place of pushes. Leave it out."
+            )
         if checkpoints is not None:
             checkpoints.store()
             safety = replace(safety, checkpoint_every=checkpoints.every)

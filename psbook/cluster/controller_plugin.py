@@ -33,6 +33,7 @@ from psbook.cluster.timing import boot_id
 from psbook.core.actions import Action, Commit, End, Left, Lost, Restart, Restore, Send
 from psbook.core.controller import Controller
 from psbook.core.controls import CONTROLLER, Beat, Failed, Reroute, Start
+from psbook.core.membership import MARGIN
 from psbook.core.routes import Routes
 from psbook.errors import CheckpointError
 from psbook.trace import Recorder
@@ -44,9 +45,6 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS = 120.0
 """A program that is started again, and has not begun by then, has no thread to run in."""
-
-LEASE_MARGIN = 1.2
-"""A process is lost this many leases after its last sign of life; beats come every fifth of a lease."""
 
 
 class ControllerPlugin(SchedulerPlugin):
@@ -433,7 +431,7 @@ class ControllerPlugin(SchedulerPlugin):
         """Give up processes of which nothing has been heard for longer than any lease lasts."""
         for process, beat in list(self._beats.items()):
             address = self.routes[process]
-            if now - beat > LEASE_MARGIN * self.safety.lease and address not in self._silent:
+            if now - beat > MARGIN * self.safety.lease and address not in self._silent:
                 self._hung.add(address)
                 self._give_up(address, f"no sign of life for {now - beat:.1f} s")
         for node, (_, since) in self._starting.items():
@@ -485,5 +483,5 @@ class ControllerPlugin(SchedulerPlugin):
                 self._carry_out(self.core.tick(self._now()))
                 continue
             for process, beat in list(self._beats.items()):
-                if now - beat > LEASE_MARGIN * self.spec.lease:
+                if now - beat > MARGIN * self.spec.lease:
                     self._lost(self.spec.routes[process], f"no sign of life for {now - beat:.1f} s")

@@ -62,10 +62,6 @@ LONGEST_PAUSE = 64
 """Looks for late replies between two of the same request, at most."""
 
 
-LONGEST_PAUSE = 64
-"""Looks for late replies between two of the same request, at most."""
-
-
 @dataclass(slots=True, eq=False)
 class Pending:
     """An operation of the program that still waits for `missing` replies."""
@@ -323,7 +319,7 @@ class Client:
                 command, self._finishing = self._finishing, None
                 actions += self._finish(command, now)
         if pending is None:
-            return []
+            return actions
         pending.missing -= 1
         if not pending.missing:
             finished = pending.parts.get(-1)

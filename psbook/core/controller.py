@@ -70,8 +70,6 @@ class Controller:
         self._left: dict[int, set[int]] = {}
         """By removed worker, the shards that know."""
         self._ranks = {node: rank for rank, node in enumerate(layout.programs)}
-        self.checkpoint = 0
-        """Clock of the last checkpoint."""
         self._parts: dict[int, dict[int, Kept]] = {}
         self._published = layout.routes.epoch
         self._opened: dict[str, int] = {}
@@ -312,7 +310,6 @@ class Controller:
         if sum(part.stop - part.start for part in parts.values()) < POSITIONS:
             return []
         self._parts = {clock: later for clock, later in self._parts.items() if clock > kept.clock}
-        self.checkpoint = kept.clock
         ordered = [parts[start] for start in sorted(parts)]
         meta = {**kept.meta, "clock": kept.clock}
         return [Commit(kept.clock, [part.record for part in ordered], meta)]

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from psbook.errors import InvalidJob, InvalidKeys
+from psbook.errors import InvalidKeys
 
 
 class KeyRange(NamedTuple):
@@ -204,34 +204,3 @@ class Partition:
             if start < stop:
                 slices.append(Slice(shard, KeyRange(start, stop), start - keys.start, stop - keys.start))
         return slices
-
-
-class RangePartition(Partition):
-    """Cut ``[0, size)`` into nearly equal contiguous ranges, one a shard.
-
-    Parameters
-    ----------
-    size
-        Number of keys.
-    shards
-        Number of shards, ``1 <= shards <= size``.
-
-    Raises
-    ------
-    InvalidJob
-        If there are more shards than keys.
-
-    Examples
-    --------
-    >>> partition = RangePartition(10, 3)
-    >>> [tuple(partition.range(s)) for s in range(3)]
-    [(0, 3), (3, 6), (6, 10)]
-    """
-
-    __slots__ = ()
-
-    def __init__(self, size: int, shards: int) -> None:
-        if not 1 <= shards <= size:
-            raise InvalidJob(f"{shards} servers for {size} keys; required: 1 <= servers <= keys.")
-        borders = [shard * size // shards for shard in range(shards + 1)]
-        super().__init__(size, [(s, KeyRange(a, b)) for s, (a, b) in enumerate(itertools.pairwise(borders))])

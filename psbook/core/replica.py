@@ -75,7 +75,7 @@ class Replica:
         self.log: deque[tuple[int, Any]] = deque()
         """Entries that are not stable, with their positions."""
         self.guests: dict[str, int] = {}
-        """Servers that take a copy, and the position up to which they have it (−1: nothing yet)."""
+        """Servers that take a copy, and the position up to which they have it, once they have it."""
         self.frozen: set[Role] = set()
         self._has: dict[str, int] = {}
         self._early: dict[int, Any] = {}
@@ -268,7 +268,7 @@ class Replica:
             actions += [
                 Send(below, Forward(self.number, self.epoch, position, entry))
                 for position, entry in self.log
-                if max(has, 0) < position <= self._sent_before
+                if has < position <= self._sent_before
             ]
         self._sent_before = self.position
         return actions

@@ -96,6 +96,10 @@ class Trial:
             time.sleep(0.1)
         time.sleep(2.0)
 
+    def gone(self, node):
+        """Whether Dask has missed the process that a node was placed in."""
+        return self.placement[node] not in self.client.scheduler_info(n_workers=-1)["workers"]
+
     def result(self, seconds=100):
         return self.handle.result(seconds)
 

@@ -51,13 +51,15 @@ def test_the_scheme_of_primary_and_backup_survives_too():
 @pytest.mark.slow
 def test_a_nanny_brings_a_process_back_and_it_holds_copies_again():
     with cluster(3) as (_, client):
-        trial = Trial(client, workers=1).wait()
+        trial = Trial(client, workers=1, steps=1500).wait()
         trial.signal("server-0")
+        while not trial.gone("server-0"):
+            time.sleep(0.05)
+        trial.wait_for_processes(3)
         run = trial.check(trial.result())
         serve = run.trace.of("serve")
-        newcomers = set(serve["node"]) - {"server-0", "server-1"}
-        if newcomers:  # it was back before the run was over
-            assert set(serve[serve["node"].isin(newcomers)]["detail"]) & {"head", "tail", "both"}
+        newcomers = serve[~serve["node"].isin(["server-0", "server-1"])]
+        assert set(newcomers["detail"]) & {"head", "tail", "both"}
 
 
 def test_a_process_that_is_retired_hands_over_what_it_holds_even_without_replicas():

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psbook.core.cache import positions
-from psbook.core.keys import KeyRange, RangePartition, check_keys, count, span
-from psbook.errors import InvalidJob, InvalidKeys
+from psbook.core.keys import KeyRange, check_keys, count, span
+from psbook.core.routes import cut
+from psbook.errors import InvalidKeys
 
 
 def listed(keys):
@@ -29,7 +30,7 @@ def requests(draw, most=30):
 @given(requests())
 def test_the_slices_of_a_request_are_the_request_each_key_at_its_owner(request):
     size, shards, keys = request
-    partition = RangePartition(size, shards)
+    partition = cut([[str(n)] for n in range(shards)]).partition(size)
     seen = []
     for part in partition.split(keys):
         assert part.start < part.stop
@@ -42,7 +43,8 @@ def test_the_slices_of_a_request_are_the_request_each_key_at_its_owner(request):
 @given(st.integers(1, 200), st.data())
 def test_ranges_are_adjacent_and_nearly_equal(size, data):
     shards = data.draw(st.integers(1, size))
-    ranges = [RangePartition(size, shards).range(shard) for shard in range(shards)]
+    partition = cut([[str(n)] for n in range(shards)]).partition(size)
+    ranges = [partition.range(shard) for shard in range(shards)]
     assert [key for owned in ranges for key in range(*owned)] == list(range(size))
     assert max(r.size for r in ranges) - min(r.size for r in ranges) <= 1
 
@@ -89,12 +91,6 @@ def test_checked_keys_are_the_callers_no_longer():
     checked = check_keys(mine, 10)
     mine[:] = [2, 3]
     assert checked.tolist() == [1, 4]
-
-
-@pytest.mark.parametrize("shards", [0, 4])
-def test_more_shards_than_keys_or_none_are_refused(shards):
-    with pytest.raises(InvalidJob, match=f"{shards} servers for 3 keys"):
-        RangePartition(3, shards)
 
 
 def test_the_span_of_keys():

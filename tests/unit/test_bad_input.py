@@ -417,3 +417,14 @@ def test_a_barrier_that_not_everybody_reaches_is_named():
 
     with pytest.raises(Deadlock, match=r"worker-0 \(clock 0\) waits for worker\.barrier\(\)"):
         run(program)
+
+
+def test_sums_of_rounds_are_refused_under_a_model_without_rounds():
+    job = ps.Job(idle, tables={"w": ps.Table(4)})
+    cluster = ps.Simulator(workers=2, servers=2, safety=ps.Safety(replicas=1, aggregate=True))
+    with pytest.raises(InvalidJob, match=r"aggregate=True under SSP\(1\); required: a model of rounds"):
+        job.run(cluster, ps.SSP(1))
+
+
+async def idle(worker):
+    await worker.clock()

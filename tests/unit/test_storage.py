@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from psbook.core.keys import KeyRange, RangePartition, count
+from psbook.core.keys import KeyRange, count
+from psbook.core.routes import cut
 from psbook.errors import InvalidJob, ProtocolError, UpdateError
 from psbook.initial import Normal
 from psbook.storage import NewValues, Storage
@@ -92,7 +93,7 @@ def test_storage_applies_the_rule_to_the_combined_rows(kind, backend, update):
 @settings(max_examples=8, deadline=None)
 def test_the_number_of_shards_changes_nothing(kind, update, seed, shards):
     one = storage(kind, "numpy", update)
-    partition = RangePartition(12, shards)
+    partition = cut([[str(n)] for n in range(shards)]).partition(12)
     many = [storage(kind, "numpy", update, partition.range(shard)) for shard in range(shards)]
     for parts in pushes(seed, steps=4):
         one.apply(parts, scale=0.25)
