@@ -53,13 +53,18 @@ def state(client):
     return {"scheduler": client.run_on_scheduler(of_scheduler), **client.run(of_worker)}
 
 
+def assert_clean(client, seconds=10.0):
+    """Check that nothing of a run is left; a process forgets a task only when the scheduler's word has come."""
+    import time
+
+    deadline = time.monotonic() + seconds
+    while any(left := state(client).values()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(left), state(client)
+
+
 @pytest.fixture
 def clean(client):
     """Check after the test that nothing of its runs is left on the cluster."""
-    import time
-
     yield
-    deadline = time.monotonic() + 5
-    while any(state(client).values()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(state(client).values()), state(client)
+    assert_clean(client)

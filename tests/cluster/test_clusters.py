@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster, Security
 import psbook as ps
 from psbook.errors import NodeFailure, ProgramError, Stopped
 
-from .conftest import state
+from .conftest import assert_clean, state
 
 pytestmark = pytest.mark.dask
 
@@ -38,7 +38,7 @@ def filled(client, size=100_000, workers=3):
 def test_a_cluster_inside_this_process():
     with Client(processes=False, n_workers=2, dashboard_address=":0", set_as_default=False) as client:
         np.testing.assert_array_equal(filled(client).tables["w"], 9.0)
-        assert not any(state(client).values())
+        assert_clean(client)
 
 
 def test_an_encrypted_cluster_encrypts_every_stream():
@@ -100,7 +100,7 @@ def test_a_run_whose_client_is_interrupted_or_killed_leaves_the_cluster_clean(cl
     assert process.stdout.read() == ("interrupted\n" if kind == signal.SIGINT else "")
     process.wait(20)
     process.stdout.close()
-    _wait(lambda: not any(state(client).values()))
+    assert_clean(client, 20.0)
 
 
 def _wait(condition, seconds=20.0):
@@ -144,7 +144,7 @@ def test_a_retired_worker_is_a_named_failure():
         client.retire_workers([leaving])
         with pytest.raises(NodeFailure, match=leaving):
             handle.result(20)
-        assert not any(state(client).values())
+        assert_clean(client)
 
 
 def _another_host(ahead):
