@@ -35,7 +35,19 @@ from psbook.run import Handle, Run
 from psbook.storage import NewValues
 from psbook.table import Table
 from psbook.trace import Trace
-from psbook.updates import SGD, Adagrad, Adam, Add, Assign, FTRLProximal, Momentum, Optax, Update
+from psbook.updates import (
+    SGD,
+    Adagrad,
+    Adam,
+    Add,
+    Assign,
+    DelayCompensated,
+    FTRLProximal,
+    Momentum,
+    Optax,
+    StalenessAware,
+    Update,
+)
 from psbook.versions import VERSION
 from psbook.worker import Worker
 
@@ -108,6 +120,7 @@ __all__ = [
     "Crash",
     "Dask",
     "Delay",
+    "DelayCompensated",
     "Duplicate",
     "Empirical",
     "Exponential",
@@ -145,6 +158,7 @@ __all__ = [
     "SlowLink",
     "SlowNode",
     "SparseRows",
+    "StalenessAware",
     "Table",
     "Trace",
     "Uniform",

@@ -99,6 +99,7 @@ class Plan:
         if checkpoints is not None:
             checkpoints.store()
             safety = replace(safety, checkpoint_every=checkpoints.every)
+        check_reads(job, safety)
         layout = lay_out(job, roles, servers, safety)
         if job.saved is not None:
             job.saved.check(job, layout.programs)
@@ -242,6 +243,21 @@ def lay_out(job: Job, roles: dict[str, Role], servers: int, safety: Safety) -> L
         for name, table in job.tables.items()
     )
     return Layout(tuple(programs), tuple(of_role), frozenset(clocked), servers, tables, safety)
+
+
+def check_reads(job: Job, safety: Safety) -> None:
+    """Raise `InvalidJob` if an update function asks for what was read, and servers are not there to stay.
+
+    What a worker has read lies with the server that answered it: it is neither replicated nor saved.
+    """
+    asking = [name for name, table in job.tables.items() if "read" in table.update.needs]
+    if asking and replace(safety, points=0, atomic=False) != NOTHING_FAILS:
+        raise InvalidJob(
+            f"table {asking[0]!r} has update={job.tables[asking[0]].update!r}, which asks for what each "
+            "worker has read, and the run has faults, checkpoints or a Safety(…); required: none of them, as "
+            "what was read is not replicated or saved. Leave them out, or take an update function without "
+            "memory of reads, such as ps.StalenessAware(rate)."
+        )
 
 
 def check_count(name: str, value: object) -> None:

@@ -14,7 +14,7 @@ from psbook.core.keys import KeyRange, Keys, check_keys, count
 from psbook.errors import InvalidJob, InvalidKeys, ShapeMismatch
 from psbook.initial import ByKey, Initial, Seed, initial_rows
 from psbook.pytrees import Flattening
-from psbook.updates import Add, Update
+from psbook.updates import GIVEN, Add, Update
 
 Aggregate: TypeAlias = Literal["sum", "mean"]
 
@@ -147,7 +147,7 @@ class Table:
     @property
     def rate(self) -> float | None:
         """Learning rate of the update function; ``None`` if it has none."""
-        name = _rate_field(self.update)
+        name = rate_field(self.update)
         return None if name is None else float(getattr(self.update, name))
 
     def with_rate(self, rate: float) -> Table:
@@ -157,7 +157,7 @@ class Table:
         >>> Table(2, update=SGD(0.1)).with_rate(0.5).rate
         0.5
         """
-        name = _rate_field(self.update)
+        name = rate_field(self.update)
         if name is None:
             return self
         table = copy.copy(self)
@@ -285,6 +285,11 @@ class Table:
                 f"Table(update={update!r}), which can be changed; required: an immutable one. "
                 "Declare its class with @dataclass(frozen=True)."
             ) from None
+        if not update.needs <= GIVEN:
+            raise InvalidJob(
+                f"Table(update={update!r}), which needs {sorted(update.needs)}; required: a subset of "
+                f"{sorted(GIVEN)}."
+            )
         if self.aggregate not in (None, *get_args(Aggregate)):
             raise InvalidJob(f"Table(aggregate={self.aggregate!r}); required: 'sum', 'mean' or None.")
         floating = np.can_cast(self.dtype, np.float64, "same_kind") and self.dtype.kind not in "biu"
@@ -298,7 +303,8 @@ class Table:
             )
 
 
-def _rate_field(update: Update) -> str | None:
+def rate_field(update: Update) -> str | None:
+    """Return the name of an update function's learning rate; ``None`` if it has none."""
     names = ("rate", "alpha")
     return next((name for name in names if isinstance(getattr(update, name, None), float | int)), None)
 

@@ -35,6 +35,7 @@ from psbook.errors import ProtocolError, UpdateError
 from psbook.evaluation import Piece
 from psbook.hosts.driver import Driver
 from psbook.hosts.program import message_text
+from psbook.hosts.reads import Reads
 from psbook.storage import Storage
 from psbook.storage.combine import combined
 from psbook.storage.shard import Block
@@ -94,6 +95,7 @@ class ServerHost:
         self._full = recorder.wants("send")
         self._results: dict[tuple[int, int], dict[MessageId, tuple[Any, bool]]] = {}
         """What each program's open calls returned on each shard, in case the reply is lost."""
+        self._reads = Reads()
         self._save = save
         self._shadows: dict[int, Storages] = {}
         self._held: dict[int, deque[tuple[int, str, Message]]] = {}
@@ -208,7 +210,10 @@ class ServerHost:
             return  # the shadow was another server's, which is lost, and that checkpoint with it
         storage, pushes = shards[apply.shard][apply.table], apply.pushes
         parts = [apply.total] if apply.total is not None else [(push.keys, push.value) for push in pushes]
-        storage.apply(parts, apply.scale)
+        if storage.table.update.needs:
+            storage.apply(parts, apply.scale, mean_staleness(apply), self._read_for(storage, apply))
+        else:
+            storage.apply(parts, apply.scale)
         kind = "replicate" if apply.copy else "apply"
         if apply.shadow or not self.recorder.wants(kind):
             return
@@ -216,12 +221,26 @@ class ServerHost:
         for push in pushes:
             self._apply_row(now, kind, push, apply)
 
+    def _read_for(self, storage: Storage, apply: Apply) -> list[Any] | None:
+        """Return what each push of an update was computed from, if the update function asks for it."""
+        if "read" not in storage.table.update.needs:
+            return None
+        versions = {push.read_version for push in apply.pushes if push.read is not None}
+        if len(versions) > 1:
+            raise UpdateError(
+                f"{storage.table.update!r} got one update of {len(apply.pushes)} pushes to table "
+                f"{apply.table!r} that were computed from versions {sorted(versions)}; required: one version "
+                "in an update, as what was read is asked for. Take a model that applies each push by itself, "
+                "or drops old ones."
+            )
+        return [self._reads.of(push) for push in apply.pushes]
+
     def _apply_row(self, now: float, kind: str, push: Push, apply: Apply) -> None:
         keys = span(push.keys)
         self.recorder.add(
             now, self.node, kind, peer=self.server.layout.node(push.id.rank), table=push.table,
             shard=apply.shard, start=keys.start, stop=keys.stop, clock=push.clock, version=apply.version,
-            staleness=apply.version - 1 - push.read_version if push.read is not None else -1,
+            staleness=staleness(apply, push),
             message=str(push.id), cause=str(push.read) if push.read is not None else "",
             detail="redone" if apply.redone else "",
         )  # fmt: skip
@@ -302,7 +321,10 @@ class ServerHost:
 
     def _answer(self, answer: Answer) -> None:
         reply = answer.reply
-        reply.value = self.shards[answer.shard][reply.table].read(reply.keys)
+        storage = self.shards[answer.shard][reply.table]
+        reply.value = storage.read(reply.keys)
+        if "read" in storage.table.update.needs:
+            self._reads.answered(reply.id, reply.keys, reply.version, reply.value)
         if self._full:
             keys = span(reply.keys)
             row_clock = reply.row_clock
@@ -379,3 +401,13 @@ class ServerHost:
                 bytes=size(message), detail=type(message).__name__,
             )  # fmt: skip
         self.driver.transmit(self.node, destination, message)
+
+
+def staleness(apply: Apply, push: Push) -> int:
+    """Return how many updates the rows had had since a push's worker read them; −1 if it read none."""
+    return apply.version - 1 - push.read_version if push.read is not None else -1
+
+
+def mean_staleness(apply: Apply) -> float:
+    """Return the mean staleness of an update's pushes; one that was computed from no read counts as 0."""
+    return sum(max(staleness(apply, push), 0) for push in apply.pushes) / len(apply.pushes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,11 @@ from psbook.errors import InvalidJob, ShapeMismatch
 from psbook.updates import Array, State, Update
 
 Values = npt.NDArray[Any]
+
+Given: TypeAlias = Mapping[str, Any]
+"""What an update function asks for by name: its staleness, and the rows that were read."""
+
+NOTHING: Given = MappingProxyType({})
 
 
 class Arithmetic:
@@ -56,7 +63,7 @@ class Arithmetic:
                 )
         return {name: rows[:n] for name, rows in state.items()}
 
-    def apply(self, value: Values, state: State, grad: Values) -> tuple[Values, State]:
+    def apply(self, value: Values, state: State, grad: Values, given: Given) -> tuple[Values, State]:
         """Return new rows and their new state; shapes and dtypes are those of the old."""
         if not self._padded:
             grad = grad.view()
@@ -64,10 +71,12 @@ class Arithmetic:
                 rows.flags.writeable = (
                     False  # an update function that is not pure fails loudly, and everywhere
                 )
-            return checked(self._update, value, state, self._apply(np, value, state, grad))
+            return checked(self._update, value, state, self._apply(np, value, state, grad, **given))
         n = len(value)
         value, grad, state = self._pad(value), self._pad(grad), {k: self._pad(v) for k, v in state.items()}
-        new, after = checked(self._update, value, state, self._apply(self._xp, value, state, grad))
+        if "read" in given:
+            given = {**given, "read": self._pad(given["read"])}
+        new, after = checked(self._update, value, state, self._apply(self._xp, value, state, grad, **given))
         return np.asarray(new)[:n], {name: np.asarray(rows)[:n] for name, rows in after.items()}
 
     def _pad(self, rows: Values) -> Values:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from psbook.core.keys import KeyRange, Keys, count, span
 from psbook.errors import ProtocolError
-from psbook.storage.arithmetic import Arithmetic, Values
+from psbook.storage.arithmetic import NOTHING, Arithmetic, Given, Values
 from psbook.updates import State, Update
 
 Where: TypeAlias = slice | npt.NDArray[np.int64]
@@ -58,14 +58,15 @@ class DenseRows:
         rows.flags.writeable = False
         return rows
 
-    def apply(self, keys: Keys, grad: Values) -> None:
+    def apply(self, keys: Keys, grad: Values, given: Given = NOTHING) -> None:
         """Apply one update to some rows."""
         if isinstance(keys, KeyRange) and keys == self.keys:
-            self._replace(grad, *self._arithmetic.apply(self.values, self.state, grad))
+            seen = [grad, given["read"]] if "read" in given else [grad]
+            self._replace(seen, *self._arithmetic.apply(self.values, self.state, grad, given))
             return
         where = self._where(keys)
         state = {name: rows[where] for name, rows in self.state.items()}
-        value, state = self._arithmetic.apply(self.values[where], state, grad)
+        value, state = self._arithmetic.apply(self.values[where], state, grad, given)
         self.put(keys, value, state)
 
     def put(self, keys: Keys, value: Values, state: State | None = None) -> None:
@@ -91,9 +92,9 @@ class DenseRows:
         """Bytes of values and state."""
         return int(self.values.nbytes + sum(rows.nbytes for rows in self.state.values()))
 
-    def _replace(self, grad: Values, value: Values, state: State) -> None:
+    def _replace(self, given: list[Values], value: Values, state: State) -> None:
         """Take over new arrays; those an update function took from its arguments are copied."""
-        seen = [grad, self.values, *self.state.values()]
+        seen = [*given, self.values, *self.state.values()]
         if value is not self.values:
             value = _apart(value, seen)
             self.values, self._lent = value, False

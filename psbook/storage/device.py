@@ -9,7 +9,7 @@ import numpy as np
 
 from psbook.core.keys import KeyRange, Keys
 from psbook.errors import InvalidJob
-from psbook.storage.arithmetic import Arithmetic, Values, bucket, checked, padded
+from psbook.storage.arithmetic import NOTHING, Arithmetic, Given, Values, bucket, checked, padded
 from psbook.storage.combine import as_array
 from psbook.storage.dense import misrouted
 from psbook.updates import State, Update
@@ -46,14 +46,17 @@ class DeviceRows:
             return np.asarray(self.values)
         return self._gathered(keys, self.values)
 
-    def apply(self, keys: Keys, grad: Values) -> None:
+    def apply(self, keys: Keys, grad: Values, given: Given = NOTHING) -> None:
         """Apply one update to some rows."""
         whole, some, _ = self._compiled
+        asked = dict(given)
         if isinstance(keys, KeyRange) and keys == self.keys:
-            result = whole(self.values, self.state, grad)
+            result = whole(self.values, self.state, grad, asked)
         else:
             at = self._places(keys)
-            result = some(self.values, self.state, at, padded(grad, len(at)))
+            if "read" in asked:
+                asked["read"] = padded(asked["read"], len(at))
+            result = some(self.values, self.state, at, padded(grad, len(at)), asked)
         self.values, self.state = self._jax.block_until_ready(result)
 
     def put(self, keys: Keys, value: Values, state: State | None = None) -> None:
@@ -106,15 +109,15 @@ def _compiled(update: Update) -> tuple[Any, Any, Any]:
     """
     import jax
 
-    def whole(value: Any, state: State, grad: Any) -> tuple[Any, State]:
-        return checked(update, value, state, update.apply(jax.numpy, value, state, grad))
+    def whole(value: Any, state: State, grad: Any, given: dict[str, Any]) -> tuple[Any, State]:
+        return checked(update, value, state, update.apply(jax.numpy, value, state, grad, **given))
 
     def gather(rows: Any, at: Any) -> Any:
         return rows.at[at].get(mode="clip")
 
-    def some(value: Any, state: State, at: Any, grad: Any) -> tuple[Any, State]:
+    def some(value: Any, state: State, at: Any, grad: Any, given: dict[str, Any]) -> tuple[Any, State]:
         kept = {name: gather(rows, at) for name, rows in state.items()}
-        new, kept = whole(gather(value, at), kept, grad)
+        new, kept = whole(gather(value, at), kept, grad, given)
         after = {name: rows.at[at].set(kept[name], mode="drop") for name, rows in state.items()}
         return value.at[at].set(new, mode="drop"), after
 

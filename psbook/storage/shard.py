@@ -13,6 +13,7 @@ import numpy.typing as npt
 from psbook.core.keys import KeyRange, Keys, count
 from psbook.errors import InvalidJob, PsbookError, ShapeMismatch, UpdateError
 from psbook.initial import Seed
+from psbook.storage.arithmetic import NOTHING, Given
 from psbook.storage.combine import Part, as_array, combined
 from psbook.storage.dense import DenseRows
 from psbook.storage.device import DeviceRows, check_jax_dtype
@@ -140,7 +141,13 @@ class Storage:
         """
         return self._rows.read(keys)
 
-    def apply(self, parts: Sequence[Part], scale: float = 1.0) -> None:
+    def apply(
+        self,
+        parts: Sequence[Part],
+        scale: float = 1.0,
+        staleness: float = 0.0,
+        reads: Sequence[Values | None] | None = None,
+    ) -> None:
         """Combine several pushes into one update and apply it once.
 
         Parameters
@@ -149,6 +156,9 @@ class Storage:
             Keys and rows of each push, in the order that decides rounding (and for `Assign` who is last).
         scale
             Multiplies the combined rows: 1/n makes a sum of n gradients their mean.
+        staleness, reads
+            For an update function that asks for them (`psbook.Update.needs`): updates since the rows were
+            read, and the rows that each part was computed from, shaped like the part; ``None``: from none.
 
         Raises
         ------
@@ -158,8 +168,10 @@ class Storage:
         keys, grad = combined(parts, self.table.update.combine)
         if scale != 1.0:
             grad = (grad * scale).astype(grad.dtype, copy=False)
+        needs = self.table.update.needs
+        given = self._given(keys, parts, staleness, reads) if needs else NOTHING
         try:
-            self._rows.apply(keys, grad)
+            self._rows.apply(keys, grad, given)
         except Exception as error:
             raise UpdateError(
                 f"{self.table.update!r} raised {type(error).__name__}: {error} on {count(keys)} "
@@ -168,6 +180,24 @@ class Storage:
                 "grad) is pure and "
                 "returns (value, state) of the same shapes."
             ) from error
+
+    def _given(
+        self, keys: Keys, parts: Sequence[Part], staleness: float, reads: Sequence[Values | None] | None
+    ) -> Given:
+        """Return what the update function asks for; what was not read counts as read now."""
+        needs = self.table.update.needs
+        given: dict[str, Any] = {}
+        if "staleness" in needs:
+            given["staleness"] = float(staleness)
+        if "read" in needs:
+            seen = reads or [None] * len(parts)
+            rows = [
+                self.read(of) if read is None else read for (of, _), read in zip(parts, seen, strict=True)
+            ]
+            given["read"] = combined([(of, read) for (of, _), read in zip(parts, rows, strict=True)], "last")[
+                1
+            ]
+        return given
 
     def call(self, function: Callable[..., Any], args: Sequence[Any] = ()) -> Any:
         """Run a function where the values are (Angel's psFunc), and return its result.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from psbook.core.keys import KeyArray, KeyRange, Keys
-from psbook.storage.arithmetic import Arithmetic, Values
+from psbook.storage.arithmetic import NOTHING, Arithmetic, Given, Values
 from psbook.storage.combine import as_array
 from psbook.storage.dense import misrouted
 from psbook.storage.index import KeyIndex, grown
@@ -53,7 +53,7 @@ class SparseRows:
         rows.flags.writeable = False
         return rows
 
-    def apply(self, keys: Keys, grad: Values) -> None:
+    def apply(self, keys: Keys, grad: Values, given: Given = NOTHING) -> None:
         """Apply one update to some rows, storing them if they are new."""
         listed = self._listed(keys)
         if not len(listed):
@@ -62,7 +62,7 @@ class SparseRows:
         value = self._rows(listed, slots)
         state = self._state_rows(value, slots)
         value.flags.writeable = False
-        self.put(listed, *self._arithmetic.apply(value, state, grad))
+        self.put(listed, *self._arithmetic.apply(value, state, grad, given))
 
     def put(self, keys: Keys, value: Values, state: State | None = None) -> None:
         """Write rows and, if given, their state; without it, new rows get the state of their initial

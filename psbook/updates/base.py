@@ -15,6 +15,9 @@ Array: TypeAlias = Any
 State: TypeAlias = dict[str, Any]
 """Named arrays, each with one row a key."""
 
+GIVEN = frozenset({"staleness", "read"})
+"""What an update function may ask for; see `Update.needs`."""
+
 
 class Update(ABC):
     """An update function; subclass it, as a frozen dataclass, to write your own.
@@ -36,6 +39,12 @@ class Update(ABC):
         How pushes that form one update are combined, and for "last" the one of the last worker wins.
     compiled : bool
         The rule is compiled for the number of rows it gets, so pushes of a few rows are padded to few sizes.
+    needs : frozenset of str
+        What `apply` asks for besides the gradient, and gets by keyword. ``"staleness"``: how many updates the
+        shard's rows have had since they were read for this gradient, a float; 0 if nothing had been read, and
+        for an update of several pushes their mean. ``"read"``: the rows that the gradient was computed from,
+        shaped like `value`; where nothing had been read, the value itself. Whoever asks for "read" makes each
+        server keep what each worker has read last (no copy, but older values stay in memory as long).
 
     Examples
     --------
@@ -56,6 +65,7 @@ class Update(ABC):
     gradient: ClassVar[bool] = True
     combine: ClassVar[Literal["sum", "last"]] = "sum"
     compiled: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, xp: Any, value: Array) -> State:
         """Return the state that belongs to initial values.
