@@ -24,8 +24,12 @@ class Loop:
     """Fetch, compute, push, clock, for every batch (Dean et al. 2012, Algorithm 7.1; semantics.md F).
 
     For step 0, 1, 2, …: if step mod `n_fetch` = 0, pull; compute loss and gradient; accrue; if `local` is
-    given, step locally with that rate; if step mod `n_push` = 0, push what accrued and clear it; clock. What
-    is left at the end is pushed.
+    given, step locally with that rate; if (step − `first_push`) mod `n_push` = 0, push what accrued and clear
+    it; clock. What is left at the end is pushed.
+
+    Both fire at step 0, as Downpour has it. With ``n_fetch=n_push=H, first_push=H-1`` and a table updated by
+    ``SGD(local)`` under BSP it is local SGD: after every H local steps the models are averaged (Stich 2019,
+    Algorithm 1).
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ class Loop:
         Steps between two pulls and two pushes, >= 1.
     local
         Rate of local steps between pulls, ``None``: none.
+    first_push
+        Step of the first push, 0 <= `first_push` < `n_push`.
 
     Raises
     ------
@@ -59,11 +65,15 @@ class Loop:
     n_fetch: int = 1
     n_push: int = 1
     local: float | None = None
+    first_push: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("n_fetch", self.n_fetch), ("n_push", self.n_push)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidJob(f"Loop({name}={value!r}); required: a whole number >= 1.")
+        first = self.first_push
+        if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < self.n_push:
+            raise InvalidJob(f"Loop(first_push={first!r}); required: 0 <= first_push < n_push={self.n_push}.")
         if not callable(self.kernel):
             raise InvalidJob(f"Loop(kernel={self.kernel!r}); required: a function (*parameters, batch).")
         if self.local is not None:
@@ -83,6 +93,14 @@ class Loop:
         if self.push is None:
             return self.pulled
         return (self.push,) if isinstance(self.push, str) else tuple(self.push)
+
+    def pushes_at(self, step: Any) -> Any:
+        """Whether what has accrued is pushed at a step, or at each step of an array.
+
+        >>> [step for step in range(7) if Loop(print, n_push=3, first_push=2).pushes_at(step)]
+        [2, 5]
+        """
+        return (step - self.first_push) % self.n_push == 0
 
     def prepare(self, tables: Mapping[str, Table], data: Any, batching: Batching) -> None:
         """Compute once on a first batch and initial values, so that XLA compiles before clock 0."""
@@ -107,7 +125,7 @@ class Loop:
                 parameters = [
                     zipped(self._local_step, w, g) for w, g in zip(parameters, gradients, strict=True)
                 ]
-            if step % self.n_push == 0:
+            if self.pushes_at(step):
                 self._push(worker, accrued)
                 accrued = None
             carried = self.n_fetch > 1 or self.n_push > 1

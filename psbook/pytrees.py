@@ -115,6 +115,29 @@ class Flattening:
             leaves.append(jax.numpy.asarray(array) if leaf.jax else array)
         return jax.tree_util.tree_unflatten(self._structure, leaves)
 
+    def flatten(self, tree: Any) -> Any:
+        """Return the vector of a tree of JAX arrays, inside a compiled function."""
+        import jax
+
+        leaves, structure = jax.tree_util.tree_flatten(tree)
+        shapes = [jax.numpy.shape(leaf) for leaf in leaves]
+        if structure != self._structure or shapes != [leaf.shape for leaf in self._leaves]:
+            raise ShapeMismatch(
+                f"a tree of structure {structure} and shapes {shapes}; required: that of the table, "
+                f"{self._structure} and {[leaf.shape for leaf in self._leaves]}."
+            )
+        return jax.numpy.concatenate([jax.numpy.ravel(leaf).astype(self.dtype) for leaf in leaves])
+
+    def unflatten(self, vector: Any) -> Any:
+        """Return the tree of a JAX vector, inside a compiled function."""
+        import jax
+
+        leaves = [
+            vector[start:stop].reshape(leaf.shape).astype(leaf.dtype)
+            for leaf, (start, stop) in zip(self._leaves, pairwise(self._offsets), strict=True)
+        ]
+        return jax.tree_util.tree_unflatten(self._structure, leaves)
+
 
 def _array(name: str, leaf: Any) -> npt.NDArray[Any]:
     """Return a leaf as an array of numbers."""

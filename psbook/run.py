@@ -33,6 +33,8 @@ class Run:
         self.tables = tables
         self.results = results
         self.trace = trace
+        self.compile_seconds = 0.0
+        """Real seconds that compiling for this run took, where the engine is compiled."""
 
     @property
     def meta(self) -> dict[str, Any]:

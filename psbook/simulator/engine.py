@@ -63,6 +63,7 @@ class EventQueue:
     >>> _ = queue.at(2.0, print, "first", priority=-1)
     >>> late = queue.after(3.0, print, "never")
     >>> queue.cancel(late)
+    True
     >>> queue.run()
     first
     second
@@ -119,11 +120,13 @@ class EventQueue:
         """Schedule ``callback(*args)`` in `delay` simulated seconds; see `at`."""
         return self.at(self.now + delay, callback, *args, priority=priority)
 
-    def cancel(self, event: Event) -> None:
-        """Take an event back; nothing happens if it has run or was cancelled before."""
-        if event[_CALLBACK] is not None:
-            event[_CALLBACK] = None
-            self._cancelled += 1
+    def cancel(self, event: Event) -> bool:
+        """Take an event back; return whether it was to come, and had neither run nor been cancelled."""
+        if event[_CALLBACK] is None:
+            return False
+        event[_CALLBACK] = None
+        self._cancelled += 1
+        return True
 
     @property
     def events(self) -> int:

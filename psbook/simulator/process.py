@@ -101,6 +101,10 @@ class Process:
         """Compute at once; the law, and the state of the machine, say how much time that takes."""
         self._simulation.compute(rank, function, lambda outcome: self.do(done, outcome))
 
+    def cut_short(self, rank: int) -> None:
+        """End what the program computes."""
+        self._simulation.cut_short(rank)
+
     def fail(self, node: str, error: BaseException) -> None:
         """End the run with the error of a program or of a server."""
         self._simulation.fail(node, error)

@@ -62,6 +62,7 @@ class Simulation:
         progress: Progress,
         stop: threading.Event | None = None,
         faults: Faults | None = None,
+        why: str = "",
     ) -> None:
         self.plan = plan
         self.queue = EventQueue()
@@ -69,6 +70,8 @@ class Simulation:
         self._compute = Draws(compute, plan.seed)
         self._measured = compute.measured
         self._computed: Counter[int] = Counter()
+        self._cuts_short = getattr(plan.model, "cuts_short", False)
+        self._under_way: dict[int, tuple[Any, ...]] = {}
         self._network = network
         self._service = service
         self._progress = progress
@@ -99,6 +102,7 @@ class Simulation:
             service_label=service.label,
             placement=placement,
             engine="messages",
+            engine_why=why,
             trace_level=level,
             versions=versions(),
         )
@@ -272,7 +276,15 @@ class Simulation:
         seconds = self._compute.at(rank, iteration, outcome.seconds)
         if self._troubles is not None:
             seconds *= self._troubles.slowdown(self.plan.layout.node(rank))
-        self.queue.after(seconds, done, outcome, priority=1 + rank)
+        event = self.queue.after(seconds, done, outcome, priority=1 + rank)
+        if self._cuts_short:
+            self._under_way[rank] = event, done, outcome
+
+    def cut_short(self, rank: int) -> None:
+        """End the last computation of a program that is not over, now."""
+        event, done, outcome = self._under_way.get(rank, (None, None, None))
+        if event is not None and self.queue.cancel(event):
+            self.queue.after(0.0, done, outcome, priority=1 + rank)
 
     def fail(self, node: str, error: BaseException) -> None:
         """End the run with the error of a program or of a shard."""

@@ -12,7 +12,7 @@ from typing import Literal
 from psbook.checkpoints import Checkpoints
 from psbook.core.consistency import Consistency
 from psbook.core.layout import Safety
-from psbook.errors import InvalidJob
+from psbook.errors import InvalidJob, NonFinite, Unsupported
 from psbook.job import Job, Progress
 from psbook.laws import Law
 from psbook.laws.option import law_option
@@ -24,6 +24,8 @@ from psbook.simulator.network import Network
 from psbook.simulator.service import Service, ServiceOption
 from psbook.simulator.simulation import Simulation
 from psbook.trace.schema import LEVELS
+
+ENGINES = ("auto", "messages", "compiled")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Simulator:
         Of everything random: compute times, order of the data, initial values, ``worker.rng``.
     trace : {"full", "iterations", "off"}
         How much is recorded.
+    engine : {"auto", "messages", "compiled"}
+        Every message is simulated, or a `psbook.Loop` is compiled as a whole: times as a recursion, numbers as
+        one scan, hundreds of times faster, with the same result. "auto" compiles what it can unless the trace
+        is to be full, which takes every message. The trace says which engine ran, and why.
     trace_path : path, optional
         Stream the trace to this Parquet file while the run goes on.
 
@@ -91,6 +97,7 @@ class Simulator:
     seed: int = 0
     trace: str = "full"
     trace_path: str | os.PathLike[str] | None = None
+    engine: Literal["auto", "messages", "compiled"] = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -111,6 +118,8 @@ class Simulator:
             raise InvalidJob(f"placement={self.placement!r}; required: 'apart' or 'together'.")
         if self.trace not in LEVELS:
             raise InvalidJob(f"trace={self.trace!r}; required: one of {', '.join(map(repr, LEVELS))}.")
+        if self.engine not in ENGINES:
+            raise InvalidJob(f"engine={self.engine!r}; required: one of {', '.join(map(repr, ENGINES))}.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InvalidJob(f"seed={self.seed!r}; required: a whole number >= 0.")
 
@@ -132,17 +141,53 @@ class Simulator:
     def run(self, job: Job, model: Consistency, progress: Progress | None = None) -> Run:
         """Run a job to its end; see `Job.run`."""
         if progress is not None:
-            return self._simulation(job, model, progress).run()
+            return self._run(job, model, progress)
         with ProgressBar(f"{model.label} (simulated)") as bar:
-            return self._simulation(job, model, bar).run()
+            return self._run(job, model, bar)
+
+    def why_messages(self, job: Job, model: Consistency) -> str:
+        """Say why a run is simulated message by message; empty if it is compiled.
+
+        Raises
+        ------
+        Unsupported
+            If ``engine="compiled"``, and the run cannot be.
+        """
+        if self.engine == "messages":
+            return "engine='messages'"
+        if self.trace == "full":
+            why = "trace='full' keeps every message"
+        else:
+            from psbook.simulator.compiled import why_not  # JAX takes a second to import
+
+            why = why_not(job, self, model)
+        if why and self.engine == "compiled":
+            raise Unsupported(f"engine='compiled', but {why}; required: a run that can be compiled, or "
+                              "engine='auto', which then simulates its messages.")  # fmt: skip
+        return why
+
+    def _run(
+        self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None = None
+    ) -> Run:
+        why = self.why_messages(job, model)
+        if why:
+            return self._simulation(job, model, progress, stop, why).run()
+        from psbook.simulator.compiled import Point, run_compiled
+
+        try:
+            return run_compiled(Point(job, self, model), progress)
+        except (Unsupported, NonFinite) as error:
+            if self.engine == "compiled":
+                raise
+            return self._simulation(job, model, progress, stop, str(error).partition(";")[0]).run()
 
     def start(self, job: Job, model: Consistency) -> Handle:
         """Begin to run a job in a thread of its own; see `Job.start`."""
         stop = threading.Event()
-        return Handle(lambda progress: self._simulation(job, model, progress, stop).run(), stop.set)
+        return Handle(lambda progress: self._run(job, model, progress, stop), stop.set)
 
     def _simulation(
-        self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None = None
+        self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None, why: str
     ) -> Simulation:
         safety = Safety() if self.faults and self.safety is None else self.safety
         plan = Plan.of(job, model, self.workers, self.servers, self.seed, safety, self.checkpoints)
@@ -156,6 +201,6 @@ class Simulator:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
         return Simulation(
             plan, law, network, service, self.trace, self.trace_path, self.placement, progress, stop,
-            self.faults,
+            self.faults, why,
         )
 

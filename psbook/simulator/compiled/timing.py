@@ -116,6 +116,19 @@ class Timeline:
         return np.asarray(last + self.latency + self.latency)
 
     @property
+    def blocked(self) -> Seconds:
+        """How long the model held each iteration's read and ``clock()``."""
+        fetch = np.arange(self.end.shape[-1]) % self.n_fetch == 0
+        read = np.where(fetch, self.served - self.ready - self.latency, 0.0)
+        clock = np.maximum(self.back - self.end - 2 * self.latency, 0.0)
+        return np.asarray(np.maximum(read, 0.0) + clock)
+
+    def run(self, number: int) -> Timeline:
+        """Return one of several runs."""
+        parts = (part[number] for part in (self.served, self.end, self.back))
+        return Timeline(*parts, self.latency, self.n_fetch)
+
+    @property
     def seconds(self) -> Seconds:
         """Length of each run."""
         return np.asarray(self.finish.max(axis=-1))

@@ -1,0 +1,349 @@
+"""Runs without messages: times by recursion, numbers by one scan, many runs in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psbook.core.consistency import Consistency
+from psbook.core.keys import KeyRange
+from psbook.errors import NonFinite, PsbookError, Unsupported
+from psbook.job import Job
+from psbook.laws.option import law_option
+from psbook.loop import Loop
+from psbook.plan import DEFAULT_WORKERS, Plan
+from psbook.run import Run
+from psbook.simulator.compiled.batches import Batches, batches_of, joined
+from psbook.simulator.compiled.evaluating import evaluate
+from psbook.simulator.compiled.order import Order, gated_order
+from psbook.simulator.compiled.record import record
+from psbook.simulator.compiled.scanning import Inputs, Scanned, scan
+from psbook.simulator.compiled.support import MOST_SIZES, why_not
+from psbook.simulator.compiled.timing import Gates, Timeline, gates, timeline
+from psbook.trace import Recorder
+from psbook.trace.statistics import SUMMARY
+from psbook.versions import versions
+
+RUNS_AT_ONCE = 256
+"""Runs whose times and orders are in memory together."""
+
+WHY = "the program is a Loop, and no time depends on a value"
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One run to be made: a job on a `psbook.Simulator` under a consistency model."""
+
+    job: Job
+    cluster: Any
+    model: Consistency
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run of a batch came to.
+
+    Attributes
+    ----------
+    summary
+        The quantities of `psbook.trace.statistics.SUMMARY`.
+    history
+        Arrays ``time_s``, ``iterations``, ``updates`` and ``loss``, one item an evaluation.
+    tables
+        Final values by name.
+    seconds
+        Length of the run, simulated seconds.
+    compile_seconds
+        Real seconds that compiling for this run and those computed with it took; 0 for all but the first.
+    engine, why
+        Which engine ran, and why.
+    """
+
+    summary: dict[str, float]
+    history: dict[str, NDArray[Any]]
+    tables: dict[str, Any]
+    seconds: float
+    compile_seconds: float = 0.0
+    engine: str = "compiled"
+    why: str = WHY
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The course of a run: who computes what, when, and in which order; no values yet."""
+
+    point: Point
+    compute: NDArray[np.float64]
+    batches: Batches
+    times: Timeline
+    order: Order
+
+    @property
+    def loop(self) -> Loop:
+        """The program."""
+        return self.point.job.program  # type: ignore[return-value]  # asked before
+
+    @property
+    def made(self) -> NDArray[np.bool_]:
+        """Which iterations are made, shape (workers, iterations)."""
+        return np.arange(self.times.end.shape[-1]) < self.batches.counts[:, None]
+
+    def inputs(self) -> Inputs:
+        """Return what the scan needs."""
+        job, seed = self.point.job, self.point.cluster.seed
+        names = dict.fromkeys((*self.loop.pulled, *self.loop.pushed))
+        start, rates = {}, {}
+        for number, (name, table) in enumerate(job.tables.items()):
+            if name in names:
+                start[name] = table.initial(KeyRange(0, table.size), (seed, number))
+                rates[name] = table.rate or 0.0
+        return Inputs(self.order, self.batches, start, rates)
+
+    def evaluations(self) -> list[tuple[float, int, int]]:
+        """Time, worker iterations and updates of each evaluation."""
+        order, tables = self.order, len(self.loop.pushed)
+        if not len(order.counted):
+            return []
+        ends = np.concatenate([[-self.times.latency], np.sort(self.times.end[self.made])])
+        updates = order.version[order.evaluated + 1] * tables
+        at = ends[order.counted] + self.times.latency
+        rows = list(zip(at.tolist(), order.counted.tolist(), updates.tolist(), strict=True))
+        last = float(self.times.finish.max()), len(ends) - 1, int(order.version[-1]) * tables
+        return rows if rows[-1][1:] == last[1:] else [*rows, last]
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """A run with its numbers."""
+
+    course: Course
+    scanned: Scanned
+    losses: list[float]
+    compile_seconds: float
+
+    @property
+    def history(self) -> list[tuple[float, int, int, float]]:
+        """Time, worker iterations, updates and loss of each evaluation."""
+        return [(*row, loss) for row, loss in zip(self.course.evaluations(), self.losses, strict=True)]
+
+    def tables(self) -> dict[str, Any]:
+        """Final values by name, as a pull of the whole table gives them."""
+        job, seed = self.course.point.job, self.course.point.cluster.seed
+        return {
+            name: table.decode(self.scanned.end[name] if name in self.scanned.end
+                               else table.initial(KeyRange(0, table.size), (seed, number)))
+            for number, (name, table) in enumerate(job.tables.items())
+        }  # fmt: skip
+
+
+def compute(points: Sequence[Point]) -> Iterator[tuple[int, Computed | PsbookError]]:
+    """Make runs that `why_not` has nothing against; give each with its place, in any order.
+
+    Runs that differ in numbers only (seeds, staleness, compute times, rates) are computed together.
+    """
+    groups: dict[Any, list[int]] = {}
+    for place, point in enumerate(points):
+        groups.setdefault(_kind(point), []).append(place)
+    for places in groups.values():
+        for first in range(0, len(places), RUNS_AT_ONCE):
+            some = places[first : first + RUNS_AT_ONCE]
+            yield from zip(some, _together([points[place] for place in some]), strict=True)
+
+
+def _kind(point: Point) -> Any:
+    """What the runs that are computed together have in common."""
+    job, cluster, gate = point.job, point.cluster, gates(point.model)
+    network = cluster.network
+    tables = tuple((name, id(table.with_rate(1.0).update) if table.rate is None else repr(table.with_rate(1.0)),
+                    id(table.init)) for name, table in job.tables.items())  # fmt: skip
+    return (
+        id(job.program), id(job.data), id(job.evaluate), tables, job.batching, job.every, job.aggregate,
+        workers_of(point), 0.0 if network is None else network.latency, point.model.buffered,
+        gate is not None and gate.clocks,
+    )  # fmt: skip
+
+
+def workers_of(point: Point) -> int:
+    """Number of workers of a run."""
+    return DEFAULT_WORKERS if point.cluster.workers is None else int(point.cluster.workers)
+
+
+def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
+    """Make runs of one kind: times for all, an order for each, numbers and losses for all."""
+    courses: list[Course | PsbookError] = list(_courses(points))
+    good = [course for course in courses if isinstance(course, Course)]
+    if not good:
+        return [course for course in courses if isinstance(course, PsbookError)]
+    job, model = good[0].point.job, good[0].point.model
+    means = {name: table.aggregation(job.aggregate) == "mean" for name, table in job.tables.items()}
+    scanned, seconds = scan(
+        good[0].loop, job.tables, means, joined(job.data), [course.inputs() for course in good], model.buffered
+    )
+    made = iter(zip(good, scanned, strict=True))
+    found: list[Computed | PsbookError] = []
+    for course in courses:
+        if isinstance(course, PsbookError):
+            found.append(course)
+            continue
+        _, numbers = next(made)
+        found.append(_judged(course, numbers, seconds))
+        seconds = 0.0
+    return found
+
+
+def _judged(course: Course, scanned: Scanned, seconds: float) -> Computed | PsbookError:
+    """Evaluate what a run has kept; refuse numbers that are not finite."""
+    job, seed = course.point.job, course.point.cluster.seed
+    kept = (*scanned.end.values(), scanned.losses)
+    if not all(np.isfinite(rows).all() for rows in kept if rows.dtype.kind == "f"):
+        return NonFinite(
+            f"{job.name} under {course.point.model.label}: values that are not finite; required: finite "
+            "pushes. Take a smaller rate, or run it with engine='messages' to see which push is the first."
+        )
+    fixed = {
+        name: table.initial(KeyRange(0, table.size), (seed, number))
+        for number, (name, table) in enumerate(job.tables.items()) if name not in scanned.end
+    }  # fmt: skip
+    first = {**fixed, **{name: rows for name, rows in course.inputs().start.items() if name in scanned.end}}
+    states = [
+        first if state < 0 else {**fixed, **{name: rows[k] for name, rows in scanned.snapshots.items()}}
+        for k, state in enumerate(course.order.evaluated[1:].tolist())
+    ]
+    rows = course.evaluations()
+    states = [first, *states, {**fixed, **scanned.end}][: len(rows)] if rows else []
+    try:
+        losses = evaluate(job, states)
+    except PsbookError as error:
+        return error
+    return Computed(course, scanned, losses, seconds)
+
+
+def _courses(points: Sequence[Point]) -> Iterator[Course | PsbookError]:
+    """Work out the course of runs of one kind."""
+    workers = workers_of(points[0])
+    drawn = lru_cache(maxsize=None)(lambda law, iterations, seed: law.matrix(workers, iterations, seed))
+    cut = lru_cache(maxsize=None)(lambda seed: batches_of(points[0].job, workers, seed))
+    prepared: list[tuple[Point, Batches, NDArray[np.float64], Gates] | PsbookError] = []
+    for point in points:
+        try:
+            cluster = point.cluster
+            Plan.of(point.job.without_data(), point.model, cluster.workers, cluster.servers, cluster.seed)
+            batches = cut(point.cluster.seed)
+            if len(batches.sizes) > MOST_SIZES:
+                raise Unsupported(f"batches of {len(batches.sizes)} different sizes; required: {MOST_SIZES} at most.")
+            law = law_option("compute", point.cluster.compute)
+            seconds = drawn(law, batches.number.shape[1], point.cluster.seed)
+            if not (seconds > 0).all():
+                raise Unsupported("iterations that take no time; required: compute times > 0.")
+            prepared.append((point, batches, seconds, gates(point.model)))  # type: ignore[arg-type]  # asked before
+        except PsbookError as error:
+            prepared.append(error)
+    good = [each for each in prepared if not isinstance(each, PsbookError)]
+    if not good:
+        yield from (each for each in prepared if isinstance(each, PsbookError))
+        return
+    loop: Loop = points[0].job.program  # type: ignore[assignment]  # asked before
+    network = points[0].cluster.network
+    times = timeline(
+        [point.model for point, *_ in good], np.stack([seconds for _, _, seconds, _ in good]),
+        latency=0.0 if network is None else network.latency, counts=good[0][1].counts, n_fetch=loop.n_fetch,
+    )  # fmt: skip
+    number = 0
+    for each in prepared:
+        if isinstance(each, PsbookError):
+            yield each
+            continue
+        point, batches, seconds, gate = each
+        of_run = times.run(number)
+        number += 1
+        every = 0 if point.job.evaluate is None else point.job.every or workers
+        order = gated_order(of_run, gate, point.model.buffered, batches.counts, loop, every)
+        yield Course(point, seconds, batches, of_run, order)
+
+
+def run_batch(points: Sequence[Point]) -> list[Outcome | PsbookError]:
+    """Make many runs in one call; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    points
+        Runs that `why_not` has nothing against.
+
+    Returns
+    -------
+    list
+        An `Outcome` or the error of each, in the order of `points`.
+    """
+    found: list[Outcome | PsbookError] = [Unsupported("not run")] * len(points)
+    for place, computed in compute(points):
+        found[place] = computed if isinstance(computed, PsbookError) else outcome(computed)
+    return found
+
+
+def outcome(computed: Computed) -> Outcome:
+    """Sum a run up."""
+    course, history = computed.course, computed.history
+    columns = np.array(history, np.float64).reshape(-1, 4).T
+    return Outcome(
+        _summary(computed), dict(zip(("time_s", "iterations", "updates", "loss"), columns, strict=True)),
+        computed.tables(), float(course.times.finish.max()), computed.compile_seconds,
+    )  # fmt: skip
+
+
+def _summary(computed: Computed) -> dict[str, float]:
+    course = computed.course
+    times, order, loop = course.times, course.order, course.loop
+    seconds, ended = float(times.finish.max()), float(course.batches.counts.sum())
+    stale = order.staleness_of_pushes if set(loop.pulled) & set(loop.pushed) else np.zeros(0)
+    available = seconds * len(times.end) or np.nan
+    blocked = float(times.blocked[course.made].sum())
+    values = (
+        seconds, ended, float(order.version[-1] * len(loop.pushed)), ended / seconds if seconds else np.nan,
+        float(stale.mean()) if len(stale) else np.nan, float(stale.max()) if len(stale) else np.nan,
+        1.0 - float(course.compute[course.made].sum()) / available, blocked / available, np.nan,
+        computed.losses[-1] if computed.losses else np.nan,
+    )  # fmt: skip
+    return dict(zip(SUMMARY, values, strict=True))
+
+
+def run_compiled(point: Point, progress: Callable[[int, float | None], object] | None = None) -> Run:
+    """Make one run, with its trace.
+
+    Raises
+    ------
+    Unsupported
+        If the run has to be simulated message by message.
+    NonFinite
+        If a push is not finite.
+    ProgramError
+        If the objective raises.
+    """
+    job, cluster = point.job, point.cluster
+    plan = Plan.of(job, point.model, cluster.workers, cluster.servers, cluster.seed)
+    ((_, computed),) = compute([point])
+    if isinstance(computed, PsbookError):
+        raise computed
+    course, history = computed.course, computed.history
+    recorder = Recorder(cluster.trace, cluster.trace_path)
+    record(recorder, course.times, course.order, course.batches.counts, course.loop, plan.layout, job.tables,
+           computed.scanned.losses, history)  # fmt: skip
+    if progress is not None:
+        progress(int(course.batches.counts.sum()), history[-1][-1] if history else None)
+    law = law_option("compute", cluster.compute)
+    meta = plan.meta(
+        backend="simulator", time_unit="simulated s", compute_label="" if law is None else law.label,
+        network_label="no network cost" if cluster.network is None else cluster.network.label, service_label="0",
+        placement=cluster.placement, engine="compiled", engine_why=WHY, trace_level=cluster.trace,
+        versions=versions(), end=float(course.times.finish.max()),
+    )  # fmt: skip
+    run = Run(computed.tables(), dict.fromkeys(plan.layout.programs), recorder.trace(meta))
+    run.compile_seconds = computed.compile_seconds
+    return run
+
+
+__all__ = ["Outcome", "Point", "compute", "run_batch", "run_compiled", "why_not"]

@@ -1,0 +1,242 @@
+"""The numbers of runs: one scan over the order of their gradients, with what each worker has read.
+
+The scan carries the tables with their update state, and one place a worker for what it has read (`Order.slots`).
+Each entry computes a gradient from its place, has the table's own update function apply it, and writes the new
+state to the place of whoever reads it. Nothing here knows consistency models: they are in the order.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from psbook.loop import Loop
+from psbook.table import Table, rate_field
+from psbook.updates import Update
+
+Rows = Any
+"""A JAX array of a table's rows."""
+
+
+class Entries(NamedTuple):
+    """Entries of an `Order` as the scan takes them, in segments: arrays of shape (..., segments, entries).
+
+    A segment ends where the tables are evaluated; shorter ones are filled up with entries that do nothing.
+    """
+
+    worker: Any
+    place: Any
+    keep: Any
+    fetches: Any
+    computes: Any
+    pushes: Any
+    applies: Any
+    share: Any
+    staleness: Any
+    batch: Any
+    size: Any
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a scan is compiled for: all that is not a number.
+
+    Attributes
+    ----------
+    loop
+        The program.
+    names
+        The tables that take part.
+    updates
+        Their update functions, whose rates are given with the numbers.
+    workers
+        How many.
+    sizes
+        Rows of a batch; several if batches differ.
+    collects
+        Whether pushes are summed before they are applied.
+    fetches, computes, pushes, applies
+        Whether every entry does so, and nobody need ask.
+    """
+
+    loop: Loop
+    names: tuple[str, ...]
+    updates: tuple[Update, ...]
+    means: tuple[bool, ...]
+    workers: int
+    sizes: tuple[int, ...]
+    collects: bool
+    fetches: bool
+    computes: bool
+    pushes: bool
+    applies: bool
+
+
+class Carry(NamedTuple):
+    """What the scan carries on; ``None`` for what this program does not need."""
+
+    values: dict[str, Rows]
+    states: dict[str, dict[str, Rows]]
+    places: dict[str, Rows]
+    local: dict[str, Rows] | None
+    accrued: dict[str, Rows] | None
+    collected: dict[str, Rows] | None
+
+
+def decoded(table: Table, rows: Rows) -> Any:
+    """Return rows as a program gets them: as they are, or as the table's pytree."""
+    return rows if table.tree is None else table.tree.unflatten(rows)
+
+
+def encoded(table: Table, value: Any) -> Rows:
+    """Return the rows of what a program pushes, in the table's dtype."""
+    if table.tree is not None:
+        value = table.tree.flatten(value)
+    return jnp.asarray(value).astype(table.dtype).reshape(table.shape)
+
+
+def gradients(loop: Loop, tables: Mapping[str, Table], rows: Mapping[str, Rows], batch: Any) -> Any:
+    """Return loss and pushed rows of one batch, from rows that were read."""
+    loss, found = loop.kernel(*[decoded(tables[name], rows[name]) for name in loop.pulled], batch)
+    parts = found if len(loop.pushed) > 1 else (found,)
+    pushed = {name: encoded(tables[name], part) for name, part in zip(loop.pushed, parts, strict=True)}
+    return jnp.asarray(loss, jnp.float32).reshape(()), pushed
+
+
+@lru_cache(maxsize=64)
+def scan_of(shape: Shape, frozen: Frozen) -> Any:
+    """Return the compiled scan: ``(tables at the start, rates, data, batches, entries) -> results``.
+
+    All but the data have a leading axis, one item a run; `group` runs are computed side by side.
+    """
+    one = partial(_scan, shape, frozen.tables)
+
+    def many(start: Any, rates: Any, data: Any, batches: Any, entries: Entries, group: int) -> Any:
+        return jax.lax.map(lambda run: one(run[0], run[1], data, run[2], run[3]),
+                           (start, rates, batches, entries), batch_size=group)  # fmt: skip
+
+    return jax.jit(many, static_argnames="group")
+
+
+class Frozen:
+    """Tables as a key: equal if shapes, dtypes and trees are the same objects."""
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self.tables = tables
+        self._key = tuple((name, table.shape, str(table.dtype), id(table.tree)) for name, table in tables.items())
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frozen) and self._key == other._key
+
+
+def _scan(shape: Shape, tables: Mapping[str, Table], start: Any, rates: Any, data: Any, batches: Any,
+          entries: Entries) -> Any:  # fmt: skip
+    """Compute one run: the tables at the end of each segment, the losses of all entries, the end."""
+    loop = shape.loop
+    updates = {name: with_rate(update, rates[name]) for name, update in zip(shape.names, shape.updates, strict=True)}
+    states = {name: updates[name].init(jnp, start[name]) for name in loop.pushed}
+    many = partial(_copies, shape.workers)
+    carry = Carry(
+        {name: start[name] for name in loop.pushed},
+        states,
+        {name: _copies(shape.workers + 1, start[name]) for name in loop.pulled},
+        {name: many(start[name]) for name in loop.pulled} if loop.local and not shape.fetches else None,
+        None if shape.pushes else {name: many(jnp.zeros_like(start[name])) for name in loop.pushed},
+        {name: jnp.zeros_like(start[name]) for name in loop.pushed} if shape.collects else None,
+    )
+    step = partial(_step, shape, tables, updates, start, data, batches)
+
+    def segment(carry: Carry, entries: Entries) -> tuple[Carry, Any]:
+        carry, losses = jax.lax.scan(step, carry, entries)
+        return carry, (carry.values, losses)
+
+    end, (values, losses) = jax.lax.scan(segment, carry, entries)
+    return values, losses, end.values
+
+
+def _copies(count: int, rows: Rows) -> Rows:
+    return jnp.broadcast_to(rows, (count, *rows.shape))
+
+
+def with_rate(update: Update, rate: Any) -> Update:
+    """Return an update function with a rate that is only known when the scan runs; ``None``: as it is."""
+    name = rate_field(update)
+    if name is None:
+        return update
+    changed = copy.copy(update)
+    object.__setattr__(changed, name, rate)
+    return changed
+
+
+def _step(
+    shape: Shape, tables: Mapping[str, Table], updates: Mapping[str, Update], start: Any, data: Any,
+    batches: Any, carry: Carry, entry: Entries,
+) -> tuple[Carry, Any]:  # fmt: skip
+    """Compute one entry."""
+    loop, worker = shape.loop, entry.worker
+    read = {name: places[entry.place] for name, places in carry.places.items()}
+    used, local = read, carry.local
+    if local is not None:
+        used = {name: jnp.where(entry.fetches, rows, local[name][worker]) for name, rows in read.items()}
+    loss, pushed = _of_batch(shape, tables, used, data, batches[entry.batch], entry.size)
+    if not shape.computes:
+        pushed = {name: jnp.where(entry.computes, rows, 0) for name, rows in pushed.items()}
+    if local is not None:
+        local = {name: local[name].at[worker].set(used[name] - loop.local * pushed[name]) for name in local}
+    accrued = carry.accrued
+    if accrued is not None:
+        pushed = {name: accrued[name][worker] + rows for name, rows in pushed.items()}
+        kept = {name: jnp.where(entry.pushes, 0, rows) for name, rows in pushed.items()}
+        accrued = {name: accrued[name].at[worker].set(rows) for name, rows in kept.items()}
+    collected = carry.collected
+    if collected is not None:
+        pushed = {name: _combined(updates[name], collected[name], rows, entry.pushes)
+                  for name, rows in pushed.items()}  # fmt: skip
+        collected = {name: jnp.where(entry.applies, 0, rows) for name, rows in pushed.items()}
+    values, states = {}, {}
+    for name, rows in pushed.items():
+        mean = shape.means[shape.names.index(name)]
+        scaled = (rows * entry.share).astype(rows.dtype) if mean else rows
+        values[name], states[name] = _applied(shape, updates[name], carry.values[name], carry.states[name], scaled,
+                                              entry, read.get(name))  # fmt: skip
+    places = {name: places.at[entry.keep].set(values.get(name, start[name])) for name, places in carry.places.items()}
+    return Carry(values, states, places, local, accrued, collected), loss
+
+
+def _of_batch(shape: Shape, tables: Mapping[str, Table], rows: Any, data: Any, batch: Any, size: Any) -> Any:
+    """Return loss and pushed rows of the batch that an entry is for."""
+
+    def compute(length: int) -> Any:
+        taken = jax.tree.map(lambda array: array[batch[:length]], data)
+        return gradients(shape.loop, tables, rows, taken)
+
+    if len(shape.sizes) == 1:
+        return compute(shape.sizes[0])
+    return jax.lax.switch(size, [partial(compute, length) for length in shape.sizes])
+
+
+def _combined(update: Update, sum_: Rows, rows: Rows, pushes: Any) -> Rows:
+    """Return what has been collected with one more push."""
+    return jnp.where(pushes, rows if update.combine == "last" else sum_ + rows, sum_)
+
+
+def _applied(shape: Shape, update: Update, value: Rows, state: Any, grad: Rows, entry: Entries, read: Any) -> Any:
+    """Return a table's value and state after an entry."""
+    known = {"staleness": entry.staleness, "read": read}
+    wanted = {name: known[name] for name in update.needs}
+    new, after = update.apply(jnp, value, state, grad, **wanted)
+    new = new.astype(value.dtype)
+    after = {name: rows.astype(state[name].dtype) for name, rows in after.items()}
+    if shape.applies:
+        return new, after
+    chosen = {name: jnp.where(entry.applies, rows, state[name]) for name, rows in after.items()}
+    return jnp.where(entry.applies, new, value), chosen

@@ -1,0 +1,217 @@
+"""Many runs through one compiled scan: packed, cut into portions that fit into memory, on all cores."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from psbook.loop import Loop
+from psbook.simulator.compiled.batches import Batches
+from psbook.simulator.compiled.numbers import Entries, Frozen, Shape, scan_of
+from psbook.simulator.compiled.order import Order
+from psbook.table import Table, rate_field
+
+MEMORY = 2**28
+"""Bytes of tables, snapshots and entries that one portion of runs may take."""
+
+TOGETHER = 2**14
+"""Numbers of tables and batch up to which runs are computed side by side on a CPU: below, the overhead of an
+entry is more than its arithmetic."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """The numbers of one run.
+
+    Attributes
+    ----------
+    snapshots
+        Rows of each pushed table at the end of each segment, shape (segments, ...).
+    losses
+        Loss of the batch of each entry of the order.
+    end
+        Rows of each pushed table at the end.
+    """
+
+    snapshots: dict[str, NDArray[Any]]
+    losses: NDArray[np.float32]
+    end: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the numbers of one run are made from."""
+
+    order: Order
+    batches: Batches
+    start: Mapping[str, NDArray[Any]]
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Where each entry of an order stands among its segments."""
+
+    segment: NDArray[np.int64]
+    place: NDArray[np.int64]
+    count: int
+    longest: int
+
+    @classmethod
+    def of(cls, order: Order) -> Segments:
+        """Cut behind each state that is evaluated, but the first."""
+        entries = np.arange(len(order.worker))
+        ends = order.evaluated[1:]
+        segment = np.searchsorted(ends, entries, side="left")
+        rest = len(entries) and (not len(ends) or ends[-1] < len(entries) - 1)
+        lengths = np.bincount(segment, minlength=1)
+        place = entries - np.concatenate([[0], np.cumsum(lengths)])[segment]
+        return cls(segment, place, max(1, len(ends) + bool(rest)), int(lengths.max()))
+
+
+def scan(
+    loop: Loop, tables: Mapping[str, Table], means: Mapping[str, bool], data: Any, runs: Sequence[Inputs],
+    collects: bool,
+) -> tuple[list[Scanned], float]:  # fmt: skip
+    """Compute the numbers of some runs; return them, and the seconds that compiling took.
+
+    Parameters
+    ----------
+    loop, tables
+        The program and the job's tables.
+    means
+        Whether a table's pushes are averaged.
+    data
+        Arrays of all rows.
+    runs
+        With equal numbers of workers.
+    collects
+        Whether pushes are summed before they are applied.
+
+    Notes
+    -----
+    Memory: for each run (workers + segments + state) × table, and entries × (44 + 4 × batch) bytes;
+    at most `MEMORY` for each core at a time. The results, (segments + 1) × table a run, are all kept.
+    """
+    cuts = [Segments.of(run.order) for run in runs]
+    count, longest = max(cut.count for cut in cuts), max(cut.longest for cut in cuts)
+    sizes = tuple(sorted({size for run in runs for size in run.batches.sizes}, reverse=True))
+    used = {name: tables[name] for name in dict.fromkeys((*loop.pulled, *loop.pushed))}
+    full = all(len(run.order.worker) == count * longest for run in runs)
+    orders = [run.order for run in runs]
+    shape = Shape(
+        loop, tuple(used), tuple(_without_rate(table) for table in used.values()),
+        tuple(means[name] for name in used), orders[0].workers, sizes, collects,
+        fetches=full and all(order.fetches.all() for order in orders),
+        computes=full and all(order.computes.all() for order in orders),
+        pushes=all(order.pushes.all() for order in orders) if full else loop.n_push == 1 and all(
+            order.computes.all() for order in orders),
+        applies=full and all(order.applies.all() for order in orders),
+    )  # fmt: skip
+    one = 4 * sum(int(np.prod(table.shape)) for table in used.values())
+    bytes_a_run = one * (shape.workers + 4 + 2 * count) + count * longest * (44 + 4 * sizes[0]) + 1
+    threads = _cores() if jax.default_backend() == "cpu" else 1
+    portion = max(1, min(MEMORY // bytes_a_run, -(-len(runs) // threads)))
+    row = sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(data))
+    group = _group(one // 4 + sizes[0] * row, portion, len(sizes))
+    data = jax.tree.map(jnp.asarray, data)
+    portions = [runs[first : first + portion] for first in range(0, len(runs), portion)]
+
+    def packed(part: Sequence[Inputs]) -> tuple[Any, ...]:
+        filled = [*part, *[part[-1]] * (portion - len(part))]
+        return _packed(filled, sizes, count, longest)
+
+    first = packed(portions[0])
+    compiled, seconds = _compiled(shape, Frozen(used), data, first, group)
+
+    def computed(number: int) -> list[Scanned]:
+        start, rates, rows, entries = packed(portions[number])
+        values, losses, end = jax.tree.map(np.asarray, compiled(start, rates, data, rows, entries))
+        return [
+            Scanned(
+                {name: kept[k] for name, kept in values.items()},
+                losses[k][cut.segment, cut.place],
+                {name: kept[k] for name, kept in end.items()},
+            )
+            for k, cut in enumerate(cuts[number * portion : number * portion + len(portions[number])])
+        ]
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [each for part in pool.map(computed, range(len(portions))) for each in part], seconds
+
+
+def _without_rate(table: Table) -> Any:
+    """The update function as part of a key: rates are numbers, and do not make another program."""
+    return table.update if rate_field(table.update) is None else table.with_rate(1.0).update
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _group(numbers: int, portion: int, sizes: int) -> int:
+    """How many runs to compute side by side: all of a portion on an accelerator, few on a CPU."""
+    if jax.default_backend() != "cpu":
+        return portion
+    return 1 if sizes > 1 else max(1, min(64, portion, TOGETHER // numbers))
+
+
+def _packed(runs: Sequence[Inputs], sizes: tuple[int, ...], count: int, longest: int) -> tuple[Any, ...]:
+    """Return the arrays of some runs, one behind the other."""
+    width = max(run.batches.rows.shape[1] for run in runs)
+    length = max(len(run.batches.rows) for run in runs)
+    rows = np.zeros((len(runs), length, width), np.int32)
+    entries = [np.zeros((len(runs), count, longest), dtype) for dtype in _TYPES]
+    entries[Entries._fields.index("keep")][:] = runs[0].order.workers
+    cache: dict[int, Segments] = {}
+    for k, run in enumerate(runs):
+        rows[k, : len(run.batches.rows), : run.batches.rows.shape[1]] = run.batches.rows
+        cut = cache.setdefault(id(run.order), Segments.of(run.order))
+        for array, column in zip(entries, _columns(run, sizes), strict=True):
+            array[k, cut.segment, cut.place] = column
+    start = {name: np.stack([run.start[name] for run in runs]) for name in runs[0].start}
+    rates = {name: np.array([run.rates[name] for run in runs], np.float32) for name in runs[0].rates}
+    return start, rates, rows, Entries(*entries)
+
+
+_TYPES = (np.int32, np.int32, np.int32, bool, bool, bool, bool, np.float32, np.float32, np.int32, np.int32)
+
+
+def _columns(run: Inputs, sizes: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the columns of `Entries` for the entries of a run."""
+    order, batches = run.order, run.batches
+    place, keep = order.slots()
+    step = np.where(order.computes, order.step, 0)
+    batch = np.maximum(batches.number[order.worker, step], 0) if len(step) else step
+    numbers = np.array([sizes.index(size) for size in batches.sizes])
+    return (
+        order.worker, place, keep, order.fetches, order.computes, order.pushes & order.accepted, order.applies,
+        1.0 / np.maximum(order.share, 1), order.staleness, batch, numbers[batches.size[batch]],
+    )  # fmt: skip
+
+
+_executables: dict[Any, Any] = {}
+_compiling = threading.Lock()
+
+
+def _compiled(shape: Shape, frozen: Frozen, data: Any, arguments: tuple[Any, ...], group: int) -> tuple[Any, float]:
+    """Return the scan for arguments of these shapes, and the seconds that making it took."""
+    start, rates, rows, entries = arguments
+    leaves, structure = jax.tree.flatten((data, arguments))
+    key = (shape, frozen, group, structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+    with _compiling:
+        if key in _executables:
+            return _executables[key], 0.0
+        begun = time.perf_counter()
+        _executables[key] = scan_of(shape, frozen).lower(start, rates, data, rows, entries, group=group).compile()
+        return _executables[key], time.perf_counter() - begun
