@@ -74,7 +74,7 @@ class DelayCompensated(Update):
             square = self.decay * state["square"] + (1 - self.decay) * (grad * grad)
             strength, state = self.strength / xp.sqrt(square + self.epsilon), {"square": square}
         moved = value - (value if read is None else read)
-        return value - self.rate * (grad + strength * (grad * grad) * moved), state
+        return value - self.rate * (grad + strength * grad * (grad * moved)), state
 
 
 @dataclass(frozen=True)
