@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 import os
@@ -165,6 +166,24 @@ class Job:
         """
         job = copy.copy(self)
         job.tables = {name: table.with_rate(rate) for name, table in self.tables.items()}
+        return job
+
+    def with_batches(self, **counts: int | None) -> Job:
+        """Return the same job with another ``size`` of the batches, or other ``epochs`` or ``iterations``.
+
+        Of epochs and iterations the one that is given replaces the other.
+
+        >>> import numpy as np, psbook as ps
+        >>> loop = ps.Loop(kernel=lambda w, rows: (0.0, w))
+        >>> job = ps.Job(loop, tables={"w": ps.Table(1)}, data=np.zeros(8), batch_size=2, epochs=1)
+        >>> job.with_batches(iterations=3).batching
+        Batching(size=2, epochs=None, iterations=3)
+        """
+        job = copy.copy(self)
+        lengths: dict[str, int | None] = {"epochs": None, "iterations": None}
+        replaced = lengths if lengths.keys() & counts.keys() else {}
+        job.batching = dataclasses.replace(self.batching, **{**replaced, **counts})
+        job._check()
         return job
 
     def without_data(self) -> Job:

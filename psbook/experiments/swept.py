@@ -1,0 +1,315 @@
+"""`Sweep`: the runs of a sweep as tidy tables, with files and summaries."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from psbook.errors import InvalidJob, Unsupported
+from psbook.experiments.intervals import Statistic, bootstrap
+from psbook.experiments.store import Store
+from psbook.trace.statistics import SUMMARY, documented
+
+COLUMNS = {
+    "run": "number of the point: combinations in the order of the parameters, then seeds",
+    "seed": "seed of the run",
+    "engine": "what ran it: messages, compiled or dask",
+    "engine_why": "why the compiled engine did not run it; empty if it did",
+    **SUMMARY,
+    "loss_final": "last loss; infinite if the run diverged",
+    "time_to_target_s": "seconds to the first evaluation with at most the target loss; infinite if none [s]",
+    "diverged": "whether the run ended with values that are not finite; it counts up to there",
+    "error": "what ended the run, which then has no quantities; empty if nothing did",
+    "hash": "SHA-256 of the run's whole configuration",
+}
+"""Columns of `Sweep.table` beside the parameters; times are simulated seconds, on Dask real ones."""
+
+HISTORY_COLUMNS = {
+    "time_s": "when the snapshot was taken [s]",
+    "iterations": "worker iterations ended by then",
+    "updates": "updates applied by then",
+    "loss": "the objective there",
+}
+"""Columns of `Sweep.history` beside ``run``, the parameters, ``seed`` and ``hash``."""
+
+PLOTS = {"bands": "plot_sweep_bands", "heatmap": "plot_heatmap", "frontier": "plot_frontier"}
+
+
+class Sweep:
+    """The outcome of `psbook.sweep`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a run: parameters, seed, then one column a quantity, explained with its unit in
+        ``.attrs["columns"]``.
+    history : DataFrame
+        One row an evaluation of a run, explained likewise.
+    meta : dict
+        The whole configuration in lines, the full ``repr`` of each parameter's values, the versions.
+    target : float, optional
+        Loss whose time is measured in ``time_to_target_s``.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, history: pd.DataFrame, meta: Mapping[str, Any], target: float | None = None
+    ) -> None:
+        self.meta = dict(meta)
+        self.target = target
+        table = table.drop(columns=["run", "time_to_target_s"], errors="ignore").reset_index(drop=True)
+        numbers = pd.Series(range(len(table)), index=table["hash"])
+        history = history[["hash", *HISTORY_COLUMNS]]
+        history = history.assign(run=history["hash"].map(numbers)).sort_values("run", kind="stable")
+        names = [*self.parameters, "seed"]
+        self.history = documented(
+            history.merge(table[[*names, "hash"]], on="hash")[["run", *names, *HISTORY_COLUMNS, "hash"]],
+            {"run": COLUMNS["run"], **self._meanings, "seed": COLUMNS["seed"], **HISTORY_COLUMNS,
+             "hash": COLUMNS["hash"]},
+        )  # fmt: skip
+        table.insert(0, "run", range(len(table)))
+        if target is not None:
+            table.insert(
+                list(table.columns).index("diverged"), "time_to_target_s", self._first_time(target, table)
+            )
+        meanings = {**COLUMNS, **self._meanings}
+        self.table = documented(table, {str(name): meanings[str(name)] for name in table.columns})
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of what varies."""
+        return list(self.meta["parameters"])
+
+    @property
+    def _meanings(self) -> dict[str, str]:
+        return dict.fromkeys(self.parameters, "parameter; the full text of its values is in Sweep.meta")
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the runs."""
+        return sorted(int(seed) for seed in self.table["seed"].unique())
+
+    @property
+    def time_unit(self) -> str:
+        """Unit of all times."""
+        return str(self.meta.get("time_unit", "s"))
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """The points that failed, with what ended them."""
+        names = ["run", *self.parameters, "seed", "error"]
+        return self.table.loc[self.table["error"] != "", names].reset_index(drop=True)
+
+    @property
+    def good(self) -> pd.DataFrame:
+        """Rows of `table` whose runs did not fail."""
+        return self.table[self.table["error"] == ""]
+
+    def times_to(self, target: float) -> pd.Series[Any]:
+        """Seconds to a target loss by ``run``; infinite for a run that never reached it, NaN if it failed."""
+        return pd.Series(self._first_time(target, self.table), index=self.table["run"])
+
+    def _first_time(self, target: float, table: pd.DataFrame) -> np.ndarray[Any, Any]:
+        reached = self.history[self.history["loss"] <= target]
+        times = table["hash"].map(reached.groupby("hash")["time_s"].min()).astype(np.float64)
+        return np.where(table["error"] != "", math.nan, times.fillna(math.inf))
+
+    def losses_at(self, seconds: float) -> pd.Series[Any]:
+        """Last loss within a time by ``run``; infinite for a run that diverged before, NaN if it failed.
+
+        Of a run that ended earlier it is the last loss.
+        """
+        within = self.history[self.history["time_s"] <= seconds]
+        losses = self.table["hash"].map(within.groupby("hash")["loss"].last()).astype(np.float64)
+        gone = self.table["diverged"] & ~(self.table["seconds"] > seconds)
+        found = np.where(gone | ~np.isfinite(losses), math.inf, losses)
+        return pd.Series(np.where(self.table["error"] != "", math.nan, found), index=self.table["run"])
+
+    def grouping(self, by: str | Sequence[str] | None) -> list[str]:
+        """Return the names of parameters to group by, all of them by default; refuse others.
+
+        Raises
+        ------
+        InvalidJob
+            If one is no parameter.
+        """
+        names = self.parameters if by is None else [by] if isinstance(by, str) else list(by)
+        for name in names:
+            if name not in (*self.parameters, "engine"):
+                raise InvalidJob(
+                    f"by={name!r}; required: a parameter of the sweep: {', '.join(self.parameters)}."
+                )
+        return names
+
+    def summary(
+        self,
+        by: str | Sequence[str] | None = None,
+        quantity: str | Sequence[str] = "loss_final",
+        confidence: float = 0.95,
+        statistic: Statistic = "median",
+    ) -> pd.DataFrame:
+        """Quantities over seeds, with bootstrap confidence intervals.
+
+        Parameters
+        ----------
+        by
+            Parameters, one row a combination; all by default.
+        quantity
+            Columns of `table`.
+        confidence
+            Probability that the interval covers the statistic of the law behind the runs.
+        statistic
+            "median" or "mean".
+
+        Returns
+        -------
+        DataFrame
+            ``runs`` counted, ``failed`` ones left out, and for each quantity its statistic and the ends
+            ``…_low`` and ``…_high`` of its interval.
+
+        Raises
+        ------
+        InvalidJob
+            If a name is no parameter, or no quantity.
+        """
+        quantities = [quantity] if isinstance(quantity, str) else list(quantity)
+        for name in quantities:
+            if name not in self.table or not pd.api.types.is_numeric_dtype(self.table[name]):
+                numeric = [str(column) for column in self.table.select_dtypes("number").columns]
+                raise InvalidJob(f"quantity={name!r}; required: a column of numbers: {', '.join(numeric)}.")
+        names = self.grouping(by)
+        rows = []
+        for labels, part in groups(self.table, names):
+            fine = part[part["error"] == ""]
+            row = {**labels, "runs": len(fine), "failed": len(part) - len(fine)}
+            for name in quantities:
+                row |= estimated(name, fine[name].to_numpy(np.float64), confidence, statistic)
+            rows.append(row)
+        meanings = {
+            name: f"{statistic} over runs: {self.table.attrs['columns'][name]}" for name in quantities
+        }
+        return frame_of(rows, names, meanings, confidence)
+
+    def plot(self, what: str = "bands", **options: Any) -> Any:
+        """Draw the sweep; a matplotlib Figure.
+
+        Parameters
+        ----------
+        what
+            "bands": losses over time; "heatmap": a quantity over two parameters; "frontier": time against
+            quality.
+        **options
+            Of the function in `psbook.view`.
+
+        Raises
+        ------
+        Unsupported
+            If there is no such picture.
+        """
+        view = importlib.import_module("psbook.view")
+        found = {name: plot for name, plot in PLOTS.items() if hasattr(view, plot)}
+        if what not in found:
+            raise Unsupported(
+                f"plot({what!r}); required: one of {', '.join(found) or 'none in this version'}."
+            )
+        return getattr(view, found[what])(self, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write ``table.parquet``, ``history.parquet`` and ``sweep.json`` into a folder; return it."""
+        Store(path).finish(self.table, self.history, {**self.meta, "target": self.target})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Sweep:
+        """Read a sweep, also one that has not ended: what has run is there.
+
+        Raises
+        ------
+        DataError
+            If the folder holds none, or a file is damaged.
+        """
+        store = Store(path)
+        meta = store.meta()
+        target = meta.pop("target", None)
+        frames = store.read()
+        if frames is None:
+            names = [
+                *meta["parameters"],
+                "seed",
+                "engine",
+                "engine_why",
+                *SUMMARY,
+                "diverged",
+                "error",
+                "hash",
+            ]
+            frames = pd.DataFrame(columns=names), pd.DataFrame(columns=["hash", *HISTORY_COLUMNS])
+        return cls(*frames, meta, target)
+
+    @property
+    def title(self) -> str:
+        """What was swept, in a line."""
+        varied = ", ".join(f"{name} × {len(texts)}" for name, texts in self.meta["parameters"].items())
+        failed = f", {len(self.errors)} failed" if len(self.errors) else ""
+        name = self.meta.get("job", "job")
+        return f"{name}: {varied or 'one point'}, {len(self.seeds)} seeds, {len(self.table)} runs{failed}"
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"<Sweep of {self.title}>"
+
+    def text(self, quantity: str | Sequence[str] = ("seconds", "loss_final")) -> str:
+        """A summary over seeds, for a terminal."""
+        timed = () if self.target is None else ("time_to_target_s",)
+        shown = self.summary(quantity=[*timed, *([quantity] if isinstance(quantity, str) else quantity)])
+        lines = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="–")
+        end = f"\ntarget loss {self.target:.4g}; never reached: inf" if self.target is not None else ""
+        return f"{self.title}\n{lines}\nmedians with bootstrap 95 % intervals; times in {self.time_unit}{end}"
+
+    def _repr_html_(self) -> str:
+        head = self.table.head(20).to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+        return f"<p>{self.title}</p>{head}"
+
+
+def groups(table: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """Return the labels and rows of each group, in the order in which they come in the table."""
+    if not names:
+        return [({}, table)]
+    found = table.groupby(list(names), sort=False, dropna=False, observed=True)
+    return [(dict(zip(names, labels, strict=True)), part) for labels, part in found]
+
+
+def estimated(
+    name: str, values: np.ndarray[Any, Any], confidence: float, statistic: Statistic = "median"
+) -> dict[str, float]:
+    """Return a quantity's statistic and interval as three columns."""
+    value, low, high = bootstrap(values[~np.isnan(values)], statistic, confidence)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def frame_of(
+    rows: Sequence[Mapping[str, Any]], by: Sequence[str], meanings: Mapping[str, str], confidence: float
+) -> pd.DataFrame:
+    """Return rows as a documented table; columns ``x_low`` and ``x_high`` are the interval of ``x``."""
+    frame = pd.DataFrame(rows)
+    known = {
+        **dict.fromkeys(by, "parameter"),
+        "runs": "runs that count",
+        "failed": "runs that failed and are left out",
+        **meanings,
+    }
+    interval = f"{confidence:.4g} bootstrap interval"
+    for name in meanings:
+        known |= {
+            f"{name}_low": f"lower end of its {interval}",
+            f"{name}_high": f"upper end of its {interval}",
+        }
+    return documented(frame, {str(name): known[str(name)] for name in frame.columns})
