@@ -219,6 +219,36 @@ def campaign(
 
 
 @app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="li, chen, dutta, psp (or P1, P3, P5, P7), or all.")] = "all",
+    out: Annotated[Path, typer.Option(help="Folder for tables (CSV) and pictures (PNG).")] = Path(
+        "psbook-figures"
+    ),
+) -> None:
+    """Reproduce published figures: published and simulated side by side, and whether they agree.
+
+    Exit status 1 if a gate is missed.
+    """
+    from psbook.experiments.published import FIGURES
+    from psbook.experiments.published import reproduce as run
+
+    missed = []
+    for each in FIGURES if name.lower() == "all" else [name]:
+        result = run(each)
+        typer.echo(result.text())
+        try:
+            paths = result.save(out)
+        except OSError as error:
+            raise InvalidJob(f"--out {out}: {error}; required: a folder that can be written.") from error
+        typer.echo(f"picture and table: {paths['picture']}, {paths['table']}\n")
+        if not result.met:
+            missed.append(result.name)
+    if missed:
+        typer.echo(f"missed: {', '.join(missed)}")
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the versions that results depend on."""
     from psbook.versions import versions

@@ -131,15 +131,16 @@ def stalled(workers: int, backups: int, probability: float) -> float:
 
 @lru_cache(maxsize=4096)
 def _integrated(law: Law, k: int, n: int) -> float:
-    """E[X₍ₖ₎] = ∫ x(p) dp over the levels p of its own distribution, p = 1/(1 + e^−u).
+    """E[X₍ₖ₎] = ∫ x(p) Beta(p; k, n−k+1) dp over the levels p = 1/(1 + e^−u) of X.
 
-    The integrand is analytic and falls off exponentially on either side, for which the trapezoidal rule is
-    as good as exact.
+    The integrand is analytic in u and falls off exponentially on either side, for which the trapezoidal
+    rule is as good as exact.
     """
-    u = np.arange(-40.0, 690.0, 0.1)
-    beyond = special.expit(-u)  # P(X₍ₖ₎ > x) = P(Bin(n, P(X > x)) > n−k)
-    x = _distribution(law).isf(special.betaincinv(n - k + 1, k, beyond))
-    return float(0.1 * (x * beyond * special.expit(u)).sum())
+    step = 0.01
+    u = np.arange(-60.0, 690.0, step)
+    late = n - k + 1
+    density = np.exp(-k * np.logaddexp(0, -u) - late * np.logaddexp(0, u) - special.betaln(k, late))
+    return float(step * (_distribution(law).isf(special.expit(-u)) * density).sum())
 
 
 def _distribution(law: Law) -> Any:

@@ -1,0 +1,139 @@
+"""Published figures are met where they must be, and said to be missed where they are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import psbook as ps
+from psbook.core.consistency import BackupWorkers, KAsync, KBatchAsync, KSync
+from psbook.errors import InvalidJob, Unsupported
+from psbook.experiments import theory
+from psbook.experiments.published import FIGURES, reproduce
+from psbook.experiments.published.result import PREDICTED, Gate, Reproduction, table_of
+from psbook.experiments.published.schedules import update_times
+from psbook.experiments.published.wang_2017 import sampled
+from psbook.simulator.compiled.timing import timeline
+
+QUICK = [name for name in FIGURES if name != "momentum"]
+
+
+@pytest.fixture(scope="module")
+def results():
+    """Each quick figure once."""
+    return {name: reproduce(name) for name in QUICK}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_gates_are_met_and_the_table_holds_what_they_are_about(results, name):
+    result = results[name]
+    assert result.gates and result.met, result.text()
+    table = result.table.dropna(subset=["published"])
+    error = table["simulated"] / table["published"] - 1
+    assert np.allclose(table["relative_error"], error)
+    assert set(result.table["use"]) <= {"calibrated", "predicted", "shown"}
+    assert (result.table["use"] == "predicted").any()
+
+
+def test_what_was_calibrated_is_marked_and_small(results):
+    """P1: τ = 0, 1 only; P3: five points of the collection curve; the others fit nothing."""
+    used = {name: (result.table["use"] == "calibrated").sum() for name, result in results.items()}
+    assert used == {"li": 2, "chen": 5, "dutta": 0, "psp": 0}
+
+
+def test_li_waits_less_with_more_delay_and_is_within_four_points(results):
+    idle = results["li"].curves["idle"]
+    assert (np.diff(idle["simulated"]) < 0).all()
+    assert (idle["simulated"] - idle["published"]).abs().max() <= 4
+
+
+def test_chen_collection_is_that_of_order_statistics_and_late_workers_cost_time(results):
+    chen = results["chen"]
+    assert (np.diff(chen.curves["collect"]["simulated"]) > 0).all()
+    hours = chen.curves["hours"].dropna(subset=["late_go_on"])
+    inner = hours[hours["n"] < 100]
+    assert (inner["late_go_on"] > inner["simulated"]).all()
+
+
+def test_dutta_agrees_with_its_closed_forms(results):
+    times = results["dutta"].curves["times"].dropna(subset=["theory"])
+    assert np.abs(times["simulated"] / times["theory"] - 1).max() < 0.01
+
+
+def test_psp_lies_between_ssp_and_asp_and_falls_with_the_sample(results):
+    median = results["psp"].curves["progress"].groupby("model")["progress"].median()
+    order = ["BSP", "SSP(4)", "PSP(4, 16)", "PSP(4, 4)", "PSP(4, 2)", "PSP(4, 1)", "ASP"]
+    assert (np.diff(median[order]) > 0).all()
+
+
+def test_a_missed_gate_is_said():
+    gate = Gate("error, %", 5.0, 0, 1)
+    result = Reproduction("x", "X", "paper", "nothing", table_of([("a, s", 2.0, 1.9, PREDICTED)]), (gate,))
+    assert not result.met
+    assert "MISSED: error, %: 5; required: 0 … 1" in result.text()
+    assert "-5.0 %" in result.text() and "-5.0 %" in result._repr_html_()
+    assert not Gate("nothing measured", float("nan"), 0, 1).met
+
+
+def test_an_unknown_figure_is_refused():
+    with pytest.raises(InvalidJob, match="one of li"):
+        reproduce("fig13")
+
+
+# The recursions behind the figures
+
+
+def test_updates_of_k_sync_and_k_batch_async_against_their_closed_forms():
+    law, n, k, updates = ps.Gamma(1.0, 2.0), 8, 3, 4000
+    times = np.stack([law.matrix(n, updates, seed) for seed in range(4)])
+    sync = update_times(KSync(k), times, updates)[:, -1].mean()
+    assert sync == pytest.approx(updates * theory.kth_of(law, k, n), rel=0.01)
+    batches = update_times(KBatchAsync(k), times, updates)[:, -1].mean()
+    assert batches == pytest.approx(theory.seconds_of_updates(updates, k, law, n), rel=0.01)
+
+
+def test_k_async_of_all_workers_is_bsp_and_of_one_is_asp():
+    times = ps.Exponential(1.0).matrix(5, 300, 3)
+    bsp = timeline(ps.BSP(), times[:, :100]).end.max(axis=0)
+    np.testing.assert_allclose(update_times(KAsync(5), times, 100), bsp)
+    np.testing.assert_allclose(update_times(BackupWorkers(0), times, 100), bsp)
+    ends = np.sort(times.cumsum(axis=1).ravel())[:100]
+    np.testing.assert_allclose(update_times(KAsync(1), times, 100), ends)
+
+
+def test_a_late_worker_joins_the_round_that_it_finds():
+    """Two of three are needed. Worker 2 is late in round 0, reads at 5 and is second in round 1."""
+    times = np.array([[1.0, 4.0, 1.0], [2.0, 9.0, 1.0], [5.0, 0.5, 1.0]])
+    # round 0 ends at 2 with workers 0, 1; round 1: worker 2 again at 5.5, worker 0 at 6.
+    np.testing.assert_allclose(update_times(BackupWorkers(1), times, 2), [2.0, 6.0])
+
+
+def test_waiting_for_a_sample_of_all_is_ssp():
+    times = ps.Exponential(1.0).matrix(6, 80, 0)
+    everybody = np.tile(np.arange(6), (6, 1))
+    np.testing.assert_allclose(sampled(times, 2, lambda _: everybody), timeline(ps.SSP(2), times).end)
+
+
+def test_only_the_k_family_has_updates():
+    with pytest.raises(Unsupported, match="K family"):
+        update_times(ps.ASP(), np.ones((2, 2)), 1)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_pictures_hold_the_published_numbers_and_a_sentence(results, name, tmp_path):
+    result = results[name]
+    figure = result.plot()
+    drawn = np.concatenate([line.get_ydata() for axes in figure.axes for line in axes.lines])
+    curve = next(iter(result.curves.values()))
+    published = [227, 400] if name == "psp" else curve["published"].dropna()
+    if name == "psp":
+        drawn = np.concatenate([line.get_xdata() for axes in figure.axes for line in axes.lines])
+    assert all(np.isclose(drawn.astype(float), number).any() for number in published)
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+    assert all(str(gate) in repr(figure) for gate in result.gates)
+    paths = result.save(tmp_path)
+    assert paths["picture"].stat().st_size > 20_000
+    again = pd.read_csv(paths["table"])
+    assert np.allclose(again["simulated"], result.table["simulated"])
