@@ -53,7 +53,7 @@ from psbook.worker import Worker
 
 if TYPE_CHECKING:
     from psbook.cluster import Dask
-    from psbook.experiments import Comparison, check_determinism, compare
+    from psbook.experiments import Comparison, Sweep, check_determinism, compare, sweep
     from psbook.simulator import Network, Simulator
     from psbook.simulator.faults import (
         BurstyLoss,
@@ -100,6 +100,8 @@ _LAZY = {
     "compare": "psbook.experiments",
     "Comparison": "psbook.experiments",
     "check_determinism": "psbook.experiments",
+    "sweep": "psbook.experiments",
+    "Sweep": "psbook.experiments",
 }
 
 __all__ = [
@@ -159,6 +161,7 @@ __all__ = [
     "SlowNode",
     "SparseRows",
     "StalenessAware",
+    "Sweep",
     "Table",
     "Trace",
     "Uniform",
@@ -170,6 +173,7 @@ __all__ = [
     "compare",
     "gather",
     "parse_model",
+    "sweep",
     "tree_aggregate",
 ]
 
