@@ -117,6 +117,16 @@ def test_a_read_begun_before_the_push_is_not_what_it_was_computed_from(cluster, 
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_cached_read_is_what_was_computed_from(cluster, rule):
+    made = cluster(workers=N, servers=2)
+    if is_safe(made):
+        pytest.skip("what was read is not replicated: refused, as the test above sees")
+    job = ps.Job(program(whole), tables={"w": table(rule, cache=True)}, aggregate="sum")
+    run = job.run(made, ps.SSP(3))
+    np.testing.assert_allclose(run.tables["w"], replayed(run, rule, whole, 2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
 def test_under_bsp_nothing_is_stale(cluster, rule):
     made = cluster(workers=N, servers=2)
     if is_safe(made):
