@@ -83,7 +83,8 @@ class StalenessAware(Update):
 
     Zhang, Gupta, Lian & Liu 2016 ("Staleness-aware async-SGD for distributed deep learning"): τ counts the
     updates of the shard between the read and the push, and the rate is divided by max(τ, 1). An update of
-    several pushes, as under BSP, is divided by their mean staleness.
+    several pushes is divided by their mean staleness, where the paper's n-softsync divides each gradient by
+    its own; under BSP all are fresh.
 
     Parameters
     ----------

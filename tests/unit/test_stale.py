@@ -262,3 +262,55 @@ def test_what_has_been_read_again_and_used_is_forgotten():
         answer(reads, KeyRange(0, 4), version)
         assert reads.of(push(KeyRange(0, 4), version))[0] == 100 * version
         assert [len(kept) for kept in reads._kept.values()] == [1]
+
+
+# -------------------------------------------------------------------------------- what a run cannot keep
+
+
+async def read_and_push(worker):
+    for step in range(3):
+        w = await worker.pull("w", [0, 1])
+        worker.push("w", w - step, [0, 1])
+        await worker.clock()
+
+
+def refused(**options):
+    job = ps.Job(read_and_push, tables={"w": ps.Table(4, update=DelayCompensated(0.1, 1.0))})
+    with pytest.raises(InvalidJob, match=r"table 'w'.*required: none of them.*StalenessAware"):
+        job.run(ps.Simulator(workers=2, servers=2, **options), ps.ASP())
+    job.tables["w"] = ps.Table(4, update=StalenessAware(0.1))
+    job.run(ps.Simulator(workers=2, servers=2, **options), ps.ASP())
+
+
+def test_what_was_read_is_not_promised_where_it_may_be_lost(tmp_path):
+    refused(checkpoints=ps.Checkpoints(tmp_path, every=2))
+    refused(safety=ps.Safety(replicas=1))
+    refused(safety=ps.Safety(delivery="at-most-once"))
+    refused(faults=ps.Faults(ps.Loss(0.1)))
+
+
+def test_a_push_to_keys_that_were_not_read_ends_the_run_by_name():
+    async def careless(worker):
+        await worker.pull("w", [0, 1])
+        worker.push("w", np.ones(2), [0, 3])
+        await worker.clock()
+
+    job = ps.Job(careless, tables={"w": ps.Table(4, update=DelayCompensated(0.1, 1.0))})
+    with pytest.raises(UpdateError, match=r"1 of 2 keys.*table 'w'.*such as 3.*required: rows are read"):
+        job.run(ps.Simulator(workers=1), ps.ASP())
+
+
+def test_one_update_from_reads_of_two_versions_is_refused_by_name():
+    """Under BSP only a worker that reads seldom is behind the others."""
+
+    async def seldom(worker):
+        w = None
+        for step in range(4):
+            if w is None or worker.rank == 0:
+                w = await worker.pull("w")
+            worker.push("w", w + step)
+            await worker.clock()
+
+    tables = {"w": ps.Table(4, update=DelayCompensated(0.1, 1.0), init=1.0)}
+    with pytest.raises(UpdateError, match=r"2 pushes to table 'w'.*versions \[0, 1\]; required: one version"):
+        ps.Job(seldom, tables=tables).run(ps.Simulator(workers=2), ps.BSP())

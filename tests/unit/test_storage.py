@@ -20,9 +20,22 @@ from psbook.storage.combine import as_array, combined
 from psbook.storage.device import _compiled
 from psbook.storage.index import KeyIndex
 from psbook.table import Table
-from psbook.updates import SGD, Adagrad, Adam, Add, Assign, FTRLProximal, Momentum, Optax, Update
+from psbook.updates import (
+    SGD,
+    Adagrad,
+    Adam,
+    Add,
+    Assign,
+    DelayCompensated,
+    FTRLProximal,
+    Momentum,
+    Optax,
+    StalenessAware,
+    Update,
+)
 
 RULES = [Assign(), Add(), SGD(0.3), Momentum(0.1), Adagrad(0.5), Adam(0.05), FTRLProximal(0.2, 1.0, 0.1)]
+RULES += [DelayCompensated(0.3, 2.0, adaptive=True), StalenessAware(0.3)]
 OPTAX = Optax(optax.adam(0.05))
 KINDS = [("dense", "numpy"), ("dense", "jax"), ("sparse", "numpy"), ("sparse", "jax")]
 WHOLE = KeyRange(0, 12)

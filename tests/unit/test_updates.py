@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from psbook.errors import InvalidJob
-from psbook.updates import SGD, Adagrad, Adam, Add, Assign, FTRLProximal, Momentum, Optax
+from psbook.updates import (
+    SGD,
+    Adagrad,
+    Adam,
+    Add,
+    Assign,
+    DelayCompensated,
+    FTRLProximal,
+    Momentum,
+    Optax,
+    StalenessAware,
+)
 
 RULES = [
     Assign(),
@@ -23,6 +34,9 @@ RULES = [
     Adam(0.05),
     Adam(0.05, beta1=0.0, beta2=0.0),
     FTRLProximal(0.2, 1.0, 0.1, 0.3),
+    DelayCompensated(0.3, 0.7),
+    DelayCompensated(0.3, 2.0, adaptive=True),
+    StalenessAware(0.3),
     Optax(optax.adam(0.05)),
 ]
 
