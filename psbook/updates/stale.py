@@ -28,11 +28,11 @@ class DelayCompensated(Update):
     rate : float
         Learning rate η > 0.
     strength : float
-        λ ≥ 0, or λ₀; 0 is SGD. The paper's experiments have λ = 0.04, and λ₀ = 2 with `adaptive`.
+        λ ≥ 0, or λ₀; 0 is SGD. The paper has λ = 0.04, and λ₀ = 2 with `adaptive`, for CIFAR-10.
     adaptive : bool
         Let λ follow the gradients' size.
     decay : float
-        d in [0, 1), of the mean square; the paper's 0.95 (and 0 on its largest problem).
+        d in [0, 1), of the mean square.
     epsilon : float
         ε > 0.
 

@@ -68,29 +68,40 @@ def breast_cancer():
 
 
 def test_compensation_beats_the_delay_and_the_more_so_with_more_workers(breast_cancer):
-    """P10 (Zheng et al. 2017): held-out loss of DC < async at one rate and one luck, after 320 gradients.
+    """P10 (Zheng et al. 2017): held-out loss of DC < sync ≲ async at one rate and one luck, 320 gradients.
 
-    For each number of workers the order must hold for every one of 6 seeds: if compensation were of no use,
-    that had a chance of 2⁻⁶. Then the gap has to grow from 4 to 8 to 16 workers, seed by seed.
+    DC < async must hold for each of 6 seeds with each number of workers, and the gap grow with that number,
+    seed by seed: if compensation were of no use, each of these five had a chance of 2⁻⁶. With 16 workers
+    DC < sync for each seed, with 8 on average (with 4 there is little to make up for). Sync is no worse than
+    async, but for a tenth, on average.
     """
-    data, rate, gaps = breast_cancer, 0.5, []
-    for workers in (4, 8, 16):
-        of_seed = []
-        for seed in range(6):
-            losses = []
-            for rule in (ps.SGD(rate), ps.DelayCompensated(rate, 2.0)):
-                trained = logistic_regression(
-                    data.X_train, data.y_train, data.X_test, data.y_test, update=rule, batch_size=16,
-                    iterations=320 // workers, aggregate="sum", every=320,
-                )  # fmt: skip
-                cluster = ps.Simulator(
-                    workers=workers, compute=ps.Exponential(0.1), seed=seed, trace="off", engine="messages"
-                )
-                losses.append(trained.run(cluster, ps.ASP()).loss)
-            of_seed.append(losses[0] - losses[1])
-        gaps.append(of_seed)
-    assert (np.array(gaps) > 0).all()
-    assert (np.diff(gaps, axis=0) > 0).all()
+    data, rate, seeds, workers = breast_cancer, 0.5, range(6), (4, 8, 16)
+
+    def loss(count, seed, rule, model):
+        trained = logistic_regression(
+            data.X_train, data.y_train, data.X_test, data.y_test, update=rule, batch_size=16,
+            iterations=320 // count, aggregate="sum", every=320,
+        )  # fmt: skip
+        cluster = ps.Simulator(
+            workers=count, compute=ps.Exponential(0.1), seed=seed, trace="off", engine="messages"
+        )
+        return trained.run(cluster, model).loss
+
+    ways = {
+        "sync": (ps.SGD(rate), ps.BSP()),
+        "async": (ps.SGD(rate), ps.ASP()),
+        "compensated": (ps.DelayCompensated(rate, 2.0), ps.ASP()),
+    }
+    found = {
+        name: np.array([[loss(count, seed, *way) for seed in seeds] for count in workers])
+        for name, way in ways.items()
+    }
+    gap = found["async"] - found["compensated"]
+    assert (gap > 0).all()
+    assert (np.diff(gap, axis=0) > 0).all()
+    assert (found["compensated"] < found["sync"])[2].all()
+    assert (found["compensated"].mean(axis=1) < found["sync"].mean(axis=1))[1:].all()
+    assert (found["sync"].mean(axis=1) < 1.1 * found["async"].mean(axis=1)).all()
 
 
 @pytest.mark.parametrize("rule", RULES[2:], ids=str)
