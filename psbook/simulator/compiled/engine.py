@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psbook.core.consistency import Consistency
+from psbook.core.consistency import Consistency, Rounds
 from psbook.core.keys import KeyRange
 from psbook.errors import NonFinite, PsbookError, Unsupported
 from psbook.job import Job
@@ -22,9 +22,10 @@ from psbook.simulator.compiled.batches import Batches, batches_of, joined
 from psbook.simulator.compiled.evaluating import evaluate
 from psbook.simulator.compiled.order import Order, gated_order
 from psbook.simulator.compiled.record import record
+from psbook.simulator.compiled.rounds import collected, rounds_order
 from psbook.simulator.compiled.scanning import Inputs, Scanned, scan
 from psbook.simulator.compiled.support import MOST_SIZES, why_not
-from psbook.simulator.compiled.timing import Gates, Timeline, gates, timeline
+from psbook.simulator.compiled.timing import Timeline, gates, timeline
 from psbook.trace import Recorder
 from psbook.trace.statistics import SUMMARY
 from psbook.versions import versions
@@ -78,7 +79,6 @@ class Course:
     """The course of a run: who computes what, when, and in which order; no values yet."""
 
     point: Point
-    compute: NDArray[np.float64]
     batches: Batches
     times: Timeline
     order: Order
@@ -164,7 +164,7 @@ def _kind(point: Point) -> Any:
     return (
         id(job.program), id(job.data), id(job.evaluate), tables, job.batching, job.every, job.aggregate,
         workers_of(point), 0.0 if network is None else network.latency, point.model.buffered,
-        gate is not None and gate.clocks,
+        type(point.model) if gate is None else gate.clocks,
     )  # fmt: skip
 
 
@@ -182,7 +182,8 @@ def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
     job, model = good[0].point.job, good[0].point.model
     means = {name: table.aggregation(job.aggregate) == "mean" for name, table in job.tables.items()}
     scanned, seconds = scan(
-        good[0].loop, job.tables, means, joined(job.data), [course.inputs() for course in good], model.buffered
+        good[0].loop, job.tables, means, joined(job.data), [course.inputs() for course in good],
+        collects=model.buffered or model.collects,
     )
     made = iter(zip(good, scanned, strict=True))
     found: list[Computed | PsbookError] = []
@@ -228,42 +229,48 @@ def _courses(points: Sequence[Point]) -> Iterator[Course | PsbookError]:
     workers = workers_of(points[0])
     drawn = lru_cache(maxsize=None)(lambda law, iterations, seed: law.matrix(workers, iterations, seed))
     cut = lru_cache(maxsize=None)(lambda seed: batches_of(points[0].job, workers, seed))
-    prepared: list[tuple[Point, Batches, NDArray[np.float64], Gates] | PsbookError] = []
+    prepared: list[tuple[Point, Batches, NDArray[np.float64]] | PsbookError] = []
     for point in points:
         try:
             cluster = point.cluster
             Plan.of(point.job.without_data(), point.model, cluster.workers, cluster.servers, cluster.seed)
-            batches = cut(point.cluster.seed)
+            batches = cut(cluster.seed)
             if len(batches.sizes) > MOST_SIZES:
                 raise Unsupported(f"batches of {len(batches.sizes)} different sizes; required: {MOST_SIZES} at most.")
-            law = law_option("compute", point.cluster.compute)
-            seconds = drawn(law, batches.number.shape[1], point.cluster.seed)
+            seconds = drawn(law_option("compute", cluster.compute), batches.number.shape[1], cluster.seed)
             if not (seconds > 0).all():
                 raise Unsupported("iterations that take no time; required: compute times > 0.")
-            prepared.append((point, batches, seconds, gates(point.model)))  # type: ignore[arg-type]  # asked before
+            prepared.append((point, batches, seconds))
         except PsbookError as error:
             prepared.append(error)
     good = [each for each in prepared if not isinstance(each, PsbookError)]
-    if not good:
-        yield from (each for each in prepared if isinstance(each, PsbookError))
-        return
-    loop: Loop = points[0].job.program  # type: ignore[assignment]  # asked before
-    network = points[0].cluster.network
-    times = timeline(
-        [point.model for point, *_ in good], np.stack([seconds for _, _, seconds, _ in good]),
-        latency=0.0 if network is None else network.latency, counts=good[0][1].counts, n_fetch=loop.n_fetch,
-    )  # fmt: skip
-    number = 0
+    timed = _timed([point for point, *_ in good], np.stack([x for *_, x in good]), good[0][1].counts) if good else iter(())
     for each in prepared:
         if isinstance(each, PsbookError):
             yield each
-            continue
-        point, batches, seconds, gate = each
-        of_run = times.run(number)
-        number += 1
-        every = 0 if point.job.evaluate is None else point.job.every or workers
-        order = gated_order(of_run, gate, point.model.buffered, batches.counts, loop, every)
-        yield Course(point, seconds, batches, of_run, order)
+        else:
+            times, order = next(timed)
+            yield Course(each[0], each[1], times, order)
+
+
+def _timed(points: Sequence[Point], compute: NDArray[np.float64], counts: Any) -> Iterator[tuple[Timeline, Order]]:
+    """Return the times and the order of runs of one kind."""
+    job, network = points[0].job, points[0].cluster.network
+    loop: Loop = job.program  # type: ignore[assignment]  # asked before
+    every = 0 if job.evaluate is None else job.every or workers_of(points[0])
+    models = [point.model for point in points]
+    if isinstance(models[0], Rounds):
+        found = collected(models, compute, counts)  # type: ignore[arg-type]  # all are of one kind
+        for number in range(len(points)):
+            one = found.run(number)
+            yield one.times, rounds_order(one, counts, models[0].waits, every)
+        return
+    latency = 0.0 if network is None else network.latency
+    times = timeline(models, compute, latency=latency, counts=counts, n_fetch=loop.n_fetch)
+    for number, model in enumerate(models):
+        of_run, gate = times.run(number), gates(model)
+        if gate is not None:
+            yield of_run, gated_order(of_run, gate, model.buffered, counts, loop, every)
 
 
 def run_batch(points: Sequence[Point]) -> list[Outcome | PsbookError]:
@@ -305,7 +312,7 @@ def _summary(computed: Computed) -> dict[str, float]:
     values = (
         seconds, ended, float(order.version[-1] * len(loop.pushed)), ended / seconds if seconds else np.nan,
         float(stale.mean()) if len(stale) else np.nan, float(stale.max()) if len(stale) else np.nan,
-        1.0 - float(course.compute[course.made].sum()) / available, blocked / available, np.nan,
+        1.0 - float((times.end - times.start)[course.made].sum()) / available, blocked / available, np.nan,
         computed.losses[-1] if computed.losses else np.nan,
     )  # fmt: skip
     return dict(zip(SUMMARY, values, strict=True))

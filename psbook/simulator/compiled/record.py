@@ -51,6 +51,7 @@ def record(
     rows += _reports(times, order, losses)
     if recorder.wants("apply"):
         rows += _applies(times, order, loop, layout, tables, ids)
+        rows += _drops(times, order, loop, layout, tables, ids)
     for worker, count in enumerate(counts):
         at = float(times.finish[worker])
         rows.append((at, at, worker, {"kind": "finish", "clock": int(count)}))
@@ -142,27 +143,51 @@ def _applies(
             pending.append(entry)
         if not order.applies[entry]:
             continue
-        version, at, by = int(order.version[entry]) + 1, float(arrived[entry]), int(order.worker[entry])
+        version, at = int(order.version[entry]) + 1, float(arrived[entry])
         pairs = [(table, segment) for table in loop.pushed for segment in layout.routes.segments]
         if len(pending) > 1:  # a round closes shard by shard, and pushes come table by table
             pairs.sort(key=lambda pair: pair[1].shard)
         for table, segment in pairs:
-            for push in pending:
-                yield at, at, by, _apply_row(order, push, table, segment, version, loop, layout, tables, ids)
+            for push in sorted(pending, key=lambda push: (order.worker[push], order.step[push])):
+                yield at, at, -1, _apply_row(order, push, table, segment, version, loop, layout, tables, ids)
         pending = []
+
+
+def _drops(
+    times: Timeline, order: Order, loop: Loop, layout: Layout, tables: dict[str, Table], ids: _Ids
+) -> Iterator[Row]:
+    """What the shards dropped, push by push."""
+    for push in np.flatnonzero(order.pushes & ~order.accepted).tolist():
+        worker = int(order.worker[push])
+        at, round = float(times.end[worker, order.step[push]]), int(order.version[push])
+        for table in loop.pushed:
+            for segment in layout.routes.segments:
+                row = _push_row(order, push, table, segment, loop, layout, tables, ids)
+                why = f"computed from a read of an older round than {round}"
+                yield at, at, worker, {**row, "kind": "drop", "detail": why}
 
 
 def _apply_row(
     order: Order, push: int, table: str, segment: Segment, version: int, loop: Loop, layout: Layout,
     tables: dict[str, Table], ids: _Ids,
 ) -> dict[str, Any]:  # fmt: skip
+    row = _push_row(order, push, table, segment, loop, layout, tables, ids)
+    read = int(order.version[order.read[push] + 1])
+    staleness = version - 1 - read if table in loop.pulled else -1
+    return {**row, "kind": "apply", "version": version, "staleness": staleness}
+
+
+def _push_row(
+    order: Order, push: int, table: str, segment: Segment, loop: Loop, layout: Layout,
+    tables: dict[str, Table], ids: _Ids,
+) -> dict[str, Any]:  # fmt: skip
+    """What a row tells of a push, whatever became of it."""
     worker, step = int(order.worker[push]), int(order.step[push])
     keys, read = segment.keys(tables[table].size), table in loop.pulled
     last = step if order.computes[push] else step - 1
     return {
-        "node": segment.chain[0], "kind": "apply", "peer": layout.programs[worker], "table": table,
-        "shard": segment.shard, "start": keys.start, "stop": keys.stop, "clock": step, "version": version,
-        "staleness": version - 1 - int(order.version[order.read[push] + 1]) if read else -1,
+        "node": segment.chain[0], "peer": layout.programs[worker], "table": table, "shard": segment.shard,
+        "start": keys.start, "stop": keys.stop, "clock": step,
         "message": ids.push(worker, step, table, segment.shard),
         "cause": ids.pull(worker, last, table, segment.shard) if read else "",
     }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from psbook.core.consistency import Consistency
+from psbook.core.consistency import BackupWorkers, Consistency, KAsync, KBatchAsync, KBatchSync, KSync
 from psbook.core.keys import KeyRange
 from psbook.errors import PsbookError
 from psbook.job import Job
@@ -17,6 +17,8 @@ from psbook.simulator.compiled.batches import leaves
 from psbook.simulator.compiled.numbers import gradients
 from psbook.simulator.compiled.timing import gates
 from psbook.table import Table
+
+ROUNDS = (KSync, KBatchSync, KAsync, KBatchAsync, BackupWorkers)
 
 MOST_SIZES = 8
 """Different sizes of batches that are compiled for."""
@@ -40,7 +42,7 @@ def why_not(job: Job, cluster: Any, model: Consistency) -> str:
     >>> why_not(ps.Job(train, tables={"w": ps.Table(1)}), ps.Simulator(), ps.BSP())
     'the program is a coroutine, not a Loop'
     """
-    return _of_cluster(cluster) or _of_model(model) or _of_program(job)
+    return _of_cluster(cluster) or _of_model(job, cluster, model) or _of_program(job)
 
 
 def _of_cluster(cluster: Any) -> str:
@@ -67,9 +69,15 @@ def _of_cluster(cluster: Any) -> str:
     return ""
 
 
-def _of_model(model: Consistency) -> str:
-    if gates(model) is None:
-        return f"{model.label} waits for more than the slowest clock"
+def _of_model(job: Job, cluster: Any, model: Consistency) -> str:
+    if gates(model) is not None:
+        return ""
+    if type(model) not in ROUNDS:
+        return f"what {model.label} waits for is not known before the run"
+    if cluster.network is not None and cluster.network.latency:
+        return f"under {model.label} latencies decide whose gradient is late"
+    if isinstance(job.program, Loop) and (job.program.n_fetch, job.program.n_push) != (1, 1):
+        return f"{model.label} with a loop that does not read and push in every iteration"
     return ""
 
 
