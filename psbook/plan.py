@@ -13,7 +13,7 @@ from typing import Any
 import psbook.data
 from psbook.checkpoints import Checkpoints
 from psbook.core.client import Client
-from psbook.core.consistency import Consistency
+from psbook.core.consistency import Consistency, Rounds
 from psbook.core.controls import Install
 from psbook.core.layout import NOTHING_FAILS, Layout, Safety, TableSpec
 from psbook.core.routes import Segment
@@ -99,7 +99,7 @@ class Plan:
         if checkpoints is not None:
             checkpoints.store()
             safety = replace(safety, checkpoint_every=checkpoints.every)
-        check_reads(job, safety)
+        check_reads(job, model, safety)
         layout = lay_out(job, roles, servers, safety)
         if job.saved is not None:
             job.saved.check(job, layout.programs)
@@ -245,12 +245,19 @@ def lay_out(job: Job, roles: dict[str, Role], servers: int, safety: Safety) -> L
     return Layout(tuple(programs), tuple(of_role), frozenset(clocked), servers, tables, safety)
 
 
-def check_reads(job: Job, safety: Safety) -> None:
-    """Raise `InvalidJob` if an update function asks for what was read, and servers are not there to stay.
+def check_reads(job: Job, model: Consistency, safety: Safety) -> None:
+    """Raise `InvalidJob` if an update function asks for what was read, and the run cannot tell it.
 
-    What a worker has read lies with the server that answered it: it is neither replicated nor saved.
+    What a worker has read lies with the server that answered it: it is neither replicated nor saved. And one
+    update of gradients that were computed from different versions has no one read.
     """
     asking = [name for name, table in job.tables.items() if "read" in table.update.needs]
+    if asking and isinstance(model, Rounds) and not model.drops:
+        raise InvalidJob(
+            f"table {asking[0]!r} has update={job.tables[asking[0]].update!r}, which asks for what was read, "
+            f"and {model.label} makes one update of old gradients and new; required: a model that applies "
+            "each push by itself, such as ps.ASP(), or drops old ones, or another update function."
+        )
     if asking and replace(safety, points=0, atomic=False) != NOTHING_FAILS:
         raise InvalidJob(
             f"table {asking[0]!r} has update={job.tables[asking[0]].update!r}, which asks for what each "

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import psbook as ps
+from psbook.core.consistency import KAsync, KBatchAsync
 from psbook.core.keys import KeyRange
 from psbook.core.messages import MessageId, Push
 from psbook.errors import InvalidJob, UpdateError
@@ -314,3 +315,10 @@ def test_one_update_from_reads_of_two_versions_is_refused_by_name():
     tables = {"w": ps.Table(4, update=DelayCompensated(0.1, 1.0), init=1.0)}
     with pytest.raises(UpdateError, match=r"2 pushes to table 'w'.*versions \[0, 1\]; required: one version"):
         ps.Job(seldom, tables=tables).run(ps.Simulator(workers=2), ps.BSP())
+
+
+@pytest.mark.parametrize("model", [KAsync(2), KBatchAsync(2)], ids=lambda model: model.label)
+def test_models_that_sum_old_gradients_and_new_are_refused_with_a_rule_that_asks_for_the_read(model):
+    job = ps.Job(read_and_push, tables={"w": ps.Table(4, update=DelayCompensated(0.1, 1.0))})
+    with pytest.raises(InvalidJob, match=r"table 'w'.*makes one update of old gradients and new; required"):
+        job.run(ps.Simulator(workers=2), model)
