@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 from psbook.assembly import SparseRows
 from psbook.checkpoints import Checkpoints
 from psbook.collectives import all_reduce, broadcast, tree_aggregate
-from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Consistency, Serial, parse_model
+from psbook.core.consistency import (
+    ASP,
+    BSP,
+    SSP,
+    BackupWorkers,
+    BoundedDelay,
+    Consistency,
+    KAsync,
+    KBatchAsync,
+    KBatchSync,
+    KSync,
+    Serial,
+    parse_model,
+)
 from psbook.core.keys import KeyRange
 from psbook.core.layout import Safety
 from psbook.errors import PsbookError
@@ -113,6 +126,7 @@ __all__ = [
     "Adam",
     "Add",
     "Assign",
+    "BackupWorkers",
     "BoundedDelay",
     "BurstyLoss",
     "Checkpoints",
@@ -132,6 +146,10 @@ __all__ = [
     "Handle",
     "Job",
     "Join",
+    "KAsync",
+    "KBatchAsync",
+    "KBatchSync",
+    "KSync",
     "KeyRange",
     "Law",
     "Leave",

@@ -96,11 +96,14 @@ class Plan:
                 f"aggregate=True under {model.label}; required: a model of rounds, BSP, whose sums are "
                 "replicated in the place of pushes. Leave it out."
             )
+        if model.collects:
+            check_rounds(model, safety, saves=checkpoints is not None or job.saved is not None)
         if checkpoints is not None:
             checkpoints.store()
             safety = replace(safety, checkpoint_every=checkpoints.every)
         check_reads(job, model, safety)
         layout = lay_out(job, roles, servers, safety)
+        model.check(len(layout.clocked))
         if job.saved is not None:
             job.saved.check(job, layout.programs)
         data = psbook.data.split(job.data, first.count, seed)
@@ -207,6 +210,8 @@ class Plan:
             "servers": layout.servers,
             "seed": self.seed,
             "buffered": self.model.buffered,
+            "collects": self.model.collects,
+            "collects": self.model.collects,
             "delivery": layout.safety.delivery,
             "replicas": layout.safety.replicas,
             "safety": {**asdict(layout.safety), "active": layout.safety.active},
@@ -264,6 +269,20 @@ def check_reads(job: Job, model: Consistency, safety: Safety) -> None:
             "worker has read, and the run has faults, checkpoints or a Safety(…); required: none of them, as "
             "what was read is not replicated or saved. Leave them out, or take an update function without "
             "memory of reads, such as ps.StalenessAware(rate)."
+        )
+
+
+def check_rounds(model: Consistency, safety: Safety, saves: bool) -> None:
+    """Raise `InvalidJob` if a run is to be safe in a way that rounds of gradients have no meaning for yet."""
+    if saves:
+        raise InvalidJob(
+            f"checkpoints under {model.label}; required: a model whose cuts hold no open round. Leave "
+            "checkpoints= and resume out; replicas keep the open round."
+        )
+    if safety.delivery != "exactly-once":
+        raise InvalidJob(
+            f"delivery={safety.delivery!r} under {model.label}; required: 'exactly-once', so that a clock's "
+            "pushes come before its end."
         )
 
 

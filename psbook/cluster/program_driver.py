@@ -65,6 +65,8 @@ class ProgramDriver:
         """Compute in the program's second thread; let at least the law's time pass there."""
         iteration = self._computed
         self._computed += 1
+        if not self._node.over.is_set():
+            self._node.wake.clear()
 
         def finished(future: Future[Outcome]) -> None:
             done(future.result())
@@ -75,8 +77,12 @@ class ProgramDriver:
         outcome = measure(function)
         if self._draws is not None:
             rest = self._draws.at(rank, iteration, outcome.seconds) - outcome.seconds
-            self._node.over.wait(max(0.0, rest))
+            self._node.wake.wait(max(0.0, rest))
         return outcome
+
+    def cut_short(self, rank: int) -> None:
+        """End the delay that a law adds to the computation; the computation itself cannot be stopped."""
+        self._node.wake.set()
 
     def fail(self, node: str, error: BaseException) -> None:
         """Tell the controller that the program raised."""

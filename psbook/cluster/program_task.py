@@ -71,6 +71,8 @@ class ProgramNode:
         self.name = name
         self.over = threading.Event()
         """Set when nothing of the program matters any more."""
+        self.wake = threading.Event()
+        """Set when a delay that lengthens a computation is to end at once."""
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._uncaught)
@@ -121,6 +123,7 @@ class ProgramNode:
     def end(self) -> None:
         """End the task."""
         self.over.set()
+        self.wake.set()
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -133,6 +136,7 @@ class ProgramNode:
     def halt(self, why: str) -> None:
         """End the program as soon as its loop is free."""
         self.over.set()
+        self.wake.set()
         self._call(self._halt, why)
 
     def progress(self) -> int | None:

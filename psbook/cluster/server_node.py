@@ -66,6 +66,9 @@ class ServerNode:
         """Shards do not compute; their functions run in `psbook.storage.Storage`."""
         raise AssertionError("a shard was asked to compute")
 
+    def cut_short(self, rank: int) -> None:
+        """Shards do not compute."""
+
     def fail(self, node: str, error: BaseException) -> None:
         """Tell the controller that an update or a server-side function raised."""
         self._process.failed(node, error)

@@ -53,6 +53,19 @@ class Apply:
 
 
 @dataclass(slots=True, eq=False)
+class Drop:
+    """Forget the pushes: they were computed from a read of an older round than `round`, which is open.
+
+    `copy`: on a replica that answers nobody.
+    """
+
+    pushes: Sequence[Push]
+    round: int
+    shard: int = 0
+    copy: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Answer:
     """Read ``reply.keys`` of ``reply.table`` into ``reply.value``, and send it to node `to`.
 
@@ -221,6 +234,11 @@ class Complete:
 
 
 @dataclass(slots=True, eq=False)
+class CutShort:
+    """End what the program computes, if that can be: its result will be dropped."""
+
+
+@dataclass(slots=True, eq=False)
 class Deliver:
     """The program may start, from the `state` that it had declared before it was lost, if it had."""
 
@@ -273,7 +291,7 @@ class End:
 
 
 Action: TypeAlias = (
-    Send | Apply | Answer | Invoke | Snapshot | Parked | Unparked | Complete | Deliver | End
+    Send | Apply | Drop | Answer | CutShort | Invoke | Snapshot | Parked | Unparked | Complete | Deliver | End
     | Lost | Left | Restart | Orphaned | Restore | Committed | Sum | Divide | CopyOut | TakeIn | Discard
     | Serves | Shadow | Keep | Commit
 )  # fmt: skip

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from psbook.core.actions import Action, Complete, Deliver, Part, Send
+from psbook.core.actions import Action, Complete, CutShort, Deliver, Part, Send
 from psbook.core.cache import Cache
+from psbook.core.collection import NO_READ
 from psbook.core.commands import (
     Command,
     DoBarrier,
@@ -41,6 +42,7 @@ from psbook.core.messages import (
     Call,
     CallReply,
     Clock,
+    EndRound,
     Finish,
     Message,
     MessageId,
@@ -52,6 +54,7 @@ from psbook.core.messages import (
     Rejoined,
     Reply,
     Request,
+    RoundOver,
     size,
 )
 from psbook.core.routes import Routes, Segment
@@ -140,6 +143,15 @@ class Client:
         self._counted: dict[int, int] = {}
         """Clock that each shard had counted when this program started again."""
         self._cache = Cache()
+        self._collects = model.collects and self.clocked
+        self._rounds: dict[int, tuple[int, int]] = {}
+        """By shard: clock of the last read that the program took up, and the oldest round it saw then."""
+        self._rounds_over: dict[int, int] = {}
+        """Round that each shard has come to, as far as this program has heard, or told it."""
+        self._asked_to_end: dict[int, int] = {}
+        """Clock in which each shard was last asked to end its round."""
+        self._wrote_to: set[int] = set()
+        """Shards that this clock's pushes went to, if they are collected."""
         self._follow(layout.routes)
         self._handlers: dict[type, Callable[[Any, float], list[Action]]] = {
             DoPull: self._pull,
@@ -160,6 +172,7 @@ class Client:
             Reroute: self._reroute,
             Release: self._released,
             ModelChanged: self._model_changed,
+            RoundOver: self._round_over,
         }
 
     def handle(self, event: Command | Message, now: float) -> list[Action]:
@@ -182,6 +195,11 @@ class Client:
         """The program has taken up a pulled value: what it pushes from now on was computed from it."""
         for part in parts:
             self._reads[part.reply.table, part.reply.id.shard] = part.reply
+        if self._collects:
+            for part in parts:
+                clock, read = self._rounds.get(part.reply.id.shard, (-1, NO_READ))
+                oldest = part.reply.round if clock < self.clock else min(read, part.reply.round)
+                self._rounds[part.reply.id.shard] = self.clock, oldest
 
     def _follow(self, routes: Routes) -> None:
         """Send to whom the map says."""
@@ -239,7 +257,36 @@ class Client:
             self._cache.keep(reply, self._specs[reply.table].additive)
         pending.parts[shard] = Part(start, stop, reply)
         pending.missing -= 1
-        return [] if pending.missing else self._complete(pending, list(pending.parts.values()), reply)
+        told = self._tell_those_behind(reply, pending, now) if self._collects else []
+        if pending.missing:
+            return told
+        return told + self._complete(pending, list(pending.parts.values()), reply)
+
+    def _tell_those_behind(self, reply: PullReply, pending: Pending, now: float) -> list[Action]:
+        """Ask shards that still hold the read to end their round, now that another has ended its own.
+
+        Each shard counts its own rounds. If messages overtake one another, they collect different gradients:
+        half of the workers might then wait here, the others there, for ever.
+        """
+        over = self._rounds_over
+        actions: list[Action] = []
+        over[reply.id.shard] = max(over.get(reply.id.shard, 0), reply.round)
+        if not self.clock or not self.model.waits:  # type: ignore[attr-defined]  # it is one of rounds
+            return []
+        for shard in self._segments:
+            holds = type(pending.parts.get(shard)) is tuple and self._asked_to_end.get(shard) != self.clock
+            if holds or over.get(shard, 0) < reply.round:
+                over[shard] = max(over.get(shard, 0), reply.round)
+                self._asked_to_end[shard] = self.clock
+                end_round = EndRound(self._next_id("", shard), reply.round, sent=now)
+                actions.append(self._write(end_round, shard))
+        return actions
+
+    def _round_over(self, over: RoundOver, now: float) -> list[Action]:
+        """End the computation if every shard that the program has read from would drop its result."""
+        self._rounds_over[over.shard] = max(self._rounds_over.get(over.shard, 0), over.round)
+        old = [read < self._rounds_over.get(shard, 0) for shard, (_, read) in self._rounds.items()]
+        return [CutShort()] if old and all(old) else []
 
     def _push(self, command: DoPush, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -254,6 +301,8 @@ class Client:
             if read is not None:
                 push.read, push.read_version = read.id, read.version
             redone = self.clock < self._counted.get(shard, 0)  # the shard has it, and takes it no more
+            if self._collects:
+                self._wrote_to.add(shard)
             if spec.cache and not self.model.buffered and not redone:
                 self._cache.wrote(push, spec.additive)
             actions.append(self._send_push(push, shard, pending))
@@ -285,14 +334,22 @@ class Client:
         for shard in self._segments:
             state = command.state if shard == self._home else None
             clock = Clock(self._next_id("", shard), self.clock, state, sent=now, known=known)
+            if self._collects:
+                clock.round = self._round_read(shard)
             if self.model.gates_clock:
                 pending.missing += 1
                 pending.parts[0] = self.clock
                 self._pending[clock.id] = pending
             actions.append(self._write(clock, shard))
+        self._wrote_to.clear()
         if not pending.missing:
             actions += self._complete(pending, self.clock, None)
         return actions
+
+    def _round_read(self, shard: int) -> int:
+        """Round of the read that the clock's pushes to a shard were computed from; none need none."""
+        clock, read = self._rounds.get(shard, (-1, NO_READ))
+        return read if clock == self.clock - 1 or shard in self._wrote_to else NO_READ
 
     def _finish(self, command: DoFinish, now: float) -> list[Action]:
         """Leave behind everything that was pushed; pushes outside the order have to be waited for."""
@@ -303,6 +360,7 @@ class Client:
         actions: list[Action] = []
         for shard in self._segments:
             finish = Finish(self._next_id("", shard), sent=now)
+            _, finish.round = self._rounds.get(shard, (-1, NO_READ))
             self._pending[finish.id] = pending
             actions.append(self._write(finish, shard))
         pending.parts[-1] = Finished(self.rank)
@@ -508,6 +566,9 @@ class Client:
         self._sequence[part] = self._sequence[shard]
         self._last_write[part] = self._last_write[shard]
         self._last_shown[part] = self._last_shown[shard]
+        self._rounds_over[part] = self._rounds_over.get(shard, 0)
+        if shard in self._rounds:
+            self._rounds[part] = self._rounds[shard]
         self._counted[part] = self._counted.get(shard, 0)
 
     def _cut(self, request: Request, parts: list[Segment]) -> list[Request]:

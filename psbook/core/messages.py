@@ -81,6 +81,7 @@ class Pull:
 class PullReply:
     """The value, the shard's ``min`` and version when it was read, and where the request spent its time.
 
+    ``round`` is the shard's, if it collects gradients in rounds.
     ``upto`` is the number of the reader's last message to the shard whose effect the value contains: that of
     the pull, or of a later one if the pull was parked.
     """
@@ -95,6 +96,7 @@ class PullReply:
     value: Any = None
     sent: float = math.nan
     upto: int = 0
+    round: int = -1
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +126,7 @@ class Clock:
 
     `state` is what the program declared as its own state at this clock; one shard keeps it (E7b), with those
     since the clock `known`, which every shard has counted. `jump`: the worker has just joined, and its clock
-    may rise by more than one.
+    may rise by more than one. `round` is that of the read which the pushes were computed from (−1: none).
     """
 
     id: MessageId
@@ -136,13 +138,30 @@ class Clock:
     epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
+    round: int = -1
 
 
 @dataclass(slots=True, eq=False)
 class Finish:
-    """The worker will send nothing more; it leaves ``min``."""
+    """The worker will send nothing more; it leaves ``min``. `round` is as for its clocks."""
 
     id: MessageId
+    after: int = 0
+    epoch: int = 0
+    sent: float = math.nan
+    received: float = math.nan
+    round: int = -1
+
+
+@dataclass(slots=True, eq=False)
+class EndRound:
+    """Another shard has come to `round`, and does not hold the sender's read any more.
+
+    End the rounds before that one, and the round that the sender's gradient is in, with what is there.
+    """
+
+    id: MessageId
+    round: int
     after: int = 0
     epoch: int = 0
     sent: float = math.nan
@@ -221,6 +240,14 @@ class Ack:
 
 
 @dataclass(slots=True, eq=False)
+class RoundOver:
+    """The shard has come to `round`: what is still computed from a read of an older one will be dropped."""
+
+    shard: int
+    round: int
+
+
+@dataclass(slots=True, eq=False)
 class Reject:
     """The server does not take this request: by its map, of `epoch`, it is not for it (B4)."""
 
@@ -249,15 +276,15 @@ class Batch:
     value: list[Any] = field(default_factory=list)
 
 
-Write: TypeAlias = Push | Clock | Finish | Call | Rejoin
+Write: TypeAlias = Push | Clock | Finish | Call | Rejoin | EndRound
 Request: TypeAlias = Pull | Write
 Reply: TypeAlias = PullReply | CallReply | Ack | Rejoined
 Control: TypeAlias = Remove | SetModel
 """What the controller writes into the log of a shard."""
 
 Message: TypeAlias = (
-    Request | Reply | Reject | Batch | Hello | Start | Arrive | Release | Finished | Failed | Control
-    | ChangeModel | ModelSet | ModelChanged | Parcel | Forward | Stable | Lend | Install
+    Request | Reply | Reject | RoundOver | Batch | Hello | Start | Arrive | Release | Finished | Failed
+    | Control | ChangeModel | ModelSet | ModelChanged | Parcel | Forward | Stable | Lend | Install
     | Installed | Kept | Removed | Freeze | Frozen | Reroute | Beat | Lease
 )  # fmt: skip
 

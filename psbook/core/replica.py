@@ -24,6 +24,7 @@ from psbook.core.actions import (
     Apply,
     Committed,
     CopyOut,
+    Drop,
     Invoke,
     Keep,
     Parked,
@@ -360,7 +361,7 @@ def _stripped(push: Push) -> Push:
 
 def _silently(action: Action) -> Action | None:
     """Return what a replica that answers nobody does of an action."""
-    if isinstance(action, Apply) and not action.shadow:
+    if isinstance(action, Drop) or (isinstance(action, Apply) and not action.shadow):
         action.copy = True
         return action
     if isinstance(action, Invoke):

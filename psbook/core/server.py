@@ -26,6 +26,7 @@ from psbook.core.layout import Layout
 from psbook.core.messages import (
     Call,
     Clock,
+    EndRound,
     Finish,
     Message,
     Pull,
@@ -39,7 +40,7 @@ from psbook.core.routes import Routes, Segment
 from psbook.core.shard import Shard
 from psbook.errors import ProtocolError
 
-REQUESTS = frozenset({Pull, Push, Clock, Finish, Call, Rejoin})
+REQUESTS = frozenset({Pull, Push, Clock, Finish, Call, Rejoin, EndRound})
 
 
 class Server:

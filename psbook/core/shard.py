@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from psbook.core.actions import (
     Action,
     Answer,
     Apply,
+    Drop,
     Invoke,
     Keep,
     Parked,
@@ -26,7 +27,8 @@ from psbook.core.actions import (
     Unparked,
 )
 from psbook.core.clocks import Clocks
-from psbook.core.consistency import Consistency
+from psbook.core.collection import Collection
+from psbook.core.consistency import Consistency, Rounds
 from psbook.core.controls import CONTROLLER, ModelSet, Remove, Removed, SetModel
 from psbook.core.keys import count, within
 from psbook.core.layout import Layout
@@ -35,6 +37,7 @@ from psbook.core.messages import (
     Call,
     CallReply,
     Clock,
+    EndRound,
     Finish,
     Message,
     Pull,
@@ -42,6 +45,7 @@ from psbook.core.messages import (
     Push,
     Rejoin,
     Rejoined,
+    RoundOver,
     Write,
 )
 from psbook.core.ranged_clocks import RangedVectorClock
@@ -95,6 +99,8 @@ class Shard:
         """Buffered pushes by the clock they belong to."""
         self.aside: dict[int, list[Push]] = {}
         """Pushes by worker, until its clock message comes, if a clock is to be atomic (E2b)."""
+        self.collection = Collection() if model.collects else None
+        """Gradients that wait to be applied together, under a model of rounds."""
         self.explains = True
         """Whether a parked request says why it waits, which costs O(workers)."""
         self.counted = 0
@@ -111,6 +117,7 @@ class Shard:
         """The shard as it would be if no write of the clocks from `cut` on had come yet (E7b)."""
         self._at_most_once = layout.safety.delivery == "at-most-once"
         self._acknowledges = layout.safety.active
+        self._sets_aside = layout.safety.atomic or model.collects
         self._means = {table.name: table.mean for table in layout.tables}
         self._windows = {rank: Window() for rank in range(len(layout.programs))}
         self._removed: dict[int, int] = {}
@@ -123,6 +130,7 @@ class Shard:
             Finish: self._finish,
             Call: self._call,
             Rejoin: self._rejoin,
+            EndRound: self._asked_to_end,
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -247,7 +255,7 @@ class Shard:
             if event.number < self._model_number:
                 return [done]
             self.model, self._model_number = event.model, event.number
-            return [*self._release(now), done]
+            return [*self._end_round(now), *self._release(now), done]
         raise ProtocolError(f"shard {self.number} got {type(event).__name__}, which is not for it")
 
     def knows(self, entry: Message) -> bool:
@@ -316,7 +324,7 @@ class Shard:
             self.rounds.setdefault(push.clock, []).append(push)
             if push.clock < self.clocks.min:  # behind its round, as it may come if deliveries have no order
                 return [*self._close_rounds(), self._ack(push)]
-        elif self.layout.safety.atomic and self.layout.counts(rank) and not self._ended(push):
+        elif self._sets_aside and self.layout.counts(rank) and not self._ended(push):
             self.aside.setdefault(rank, []).append(push)
         else:
             apply = self._apply(push.table, [push], push.scale)
@@ -352,12 +360,10 @@ class Shard:
         if clock.clock <= self.clocks.reached[rank]:
             return [self._ack(clock)]
         self._keep_state(clock)
-        actions: list[Action] = [
-            self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())
-        ]
         if rank not in self.clocks:  # it had finished here, and was lost before it had everywhere
             self.clocks.reached[rank] = clock.clock
-            return [*actions, self._ack(clock)]
+            return [*self._settle(rank), self._ack(clock)]
+        actions = self._settle(rank) if self.collection is None else []
         steps = clock.clock - self.clocks[rank]
         rose = self.clocks.advance(rank, clock.clock, clock.jump or self.restored)
         self._pushed.pop(rank, None)
@@ -366,6 +372,9 @@ class Shard:
             self.counted += steps
         if rose and self.rounds:
             actions += self._close_rounds()
+        if self.collection is not None and not clock.jump:
+            actions += self._collect(clock, self.aside.pop(rank, ()))
+            actions += self._end_round(now, rank)
         if self.every and self.counted % self.every == 0 and (self.restored or not clock.jump):
             actions.append(Snapshot(self.counted, self.updates, self.number))
         if self.parked and (rose or not self.model.min_only):
@@ -376,6 +385,52 @@ class Shard:
             actions.append(self._ack(clock))
         return actions
 
+    def _settle(self, rank: int) -> list[Action]:
+        """Apply, one by one, what a worker's pushes of a clock are that were kept aside."""
+        return [self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())]
+
+    def _collect(self, end: Clock | Finish, pushes: Sequence[Push]) -> list[Action]:
+        """Take in the gradient of a clock, or drop it (A11)."""
+        collection: Collection = self.collection  # type: ignore[assignment]  # asked before
+        if self._of_rounds.drops and collection.is_old(end.round):
+            return [Drop(pushes, collection.round, self.number)] if pushes else []
+        belongs_to = end.clock - 1 if isinstance(end, Clock) else self.clocks.reached[end.id.rank]
+        collection.add(end.id.rank, belongs_to, pushes)
+        return []
+
+    def _end_round(self, now: float, last: int = -1, until: int = 0) -> list[Action]:
+        """Apply what is collected, if it is enough, or if the rounds before `until` are to end."""
+        collection = self.collection
+        if collection is None or (collection.round >= until and not self._enough(collection)):
+            return []
+        model, number = self._of_rounds, len(collection)
+        late = [rank for rank, _ in self.clocks.items()
+                if rank != last and not (model.waits and rank in collection)]  # fmt: skip
+        actions = self._apply_together(collection.close(until), number)
+        if model.cuts_short:
+            over = RoundOver(self.number, collection.round)
+            actions += [Send(self.layout.node(rank), over, self.number) for rank in late]
+        return actions + self._release(now)
+
+    @property
+    def _of_rounds(self) -> Rounds:
+        """The model, where gradients are collected."""
+        return self.model  # type: ignore[return-value]
+
+    def _enough(self, collection: Collection) -> bool:
+        """Whether K gradients are there, or those of all who can make one; a worker that ended leaves its."""
+        needed = self._of_rounds.needed(len(self.layout.clocked))
+        if len(collection) < needed:
+            here = len(self.clocks) + sum(rank not in self.clocks for rank in collection.ranks)
+            needed = min(needed, here)
+        return len(collection) >= max(1, needed)
+
+    def _asked_to_end(self, message: EndRound, now: float) -> list[Action]:
+        collection: Collection = self.collection  # type: ignore[assignment]  # else nobody asks
+        holds = message.id.rank in collection
+        until = max(message.round, collection.round + 1) if holds else message.round
+        return [*self._end_round(now, until=until), self._ack(message)]
+
     def _keep_state(self, clock: Clock) -> None:
         if clock.state is not None:
             before = self.states.get(clock.id.rank, ())[1 - KEPT_STATES :]
@@ -384,7 +439,10 @@ class Shard:
             self.states[clock.id.rank] = (*before, (clock.clock, clock.state))
 
     def _finish(self, finish: Finish, now: float) -> list[Action]:
-        return [*self._leave(finish.id.rank, now), self._ack(finish)]
+        rank = finish.id.rank
+        pushes = self.aside.pop(rank, ()) if self.collection is not None else ()
+        actions = self._collect(finish, pushes) if pushes else []
+        return [*actions, *self._leave(rank, now), self._ack(finish)]
 
     def _call(self, call: Call, now: float) -> list[Action]:
         reply = CallReply(call.id, call.table, call.received)
@@ -392,17 +450,17 @@ class Shard:
 
     def _leave(self, rank: int, now: float) -> list[Action]:
         self.parked = [waiting for waiting in self.parked if waiting.message.id.rank != rank]
-        actions: list[Action] = [
-            self._apply(push.table, [push], push.scale) for push in self.aside.pop(rank, ())
-        ]
+        actions = self._settle(rank)
         rose = self.clocks.remove(rank)
         actions += self._close_rounds() if rose else []
-        return actions + self._release(now)
+        return actions + self._end_round(now) + self._release(now)
 
     def _may(self, message: Pull | Clock) -> bool:
         rank = message.id.rank
         if rank not in self.clocks:
             return True
+        if self.collection is not None:
+            return not (self._of_rounds.waits and type(message) is Pull and rank in self.collection)
         ask = self.model.may_read if type(message) is Pull else self.model.may_clock
         try:
             return ask(rank, message.clock, self.clocks)
@@ -441,11 +499,17 @@ class Shard:
             pushes = sorted(self.rounds.pop(clock), key=lambda push: push.id)
             took_part = {rank for rank, reached in self.clocks.reached.items() if reached > clock}
             took_part.update(push.id.rank for push in pushes)
-            for table in self.versions:
-                batch = [push for push in pushes if push.table == table]
-                if batch:
-                    scale = 1.0 / len(took_part) if self._means[table] else 1.0
-                    actions.append(self._apply(table, batch, scale))
+            actions += self._apply_together(pushes, len(took_part))
+        return actions
+
+    def _apply_together(self, pushes: list[Push], number: int) -> list[Action]:
+        """Apply pushes as one update of each table; the mean is over `number` gradients (H1)."""
+        actions: list[Action] = []
+        for table in self.versions:
+            batch = [push for push in pushes if push.table == table]
+            if batch:
+                scale = 1.0 / number if self._means[table] else 1.0
+                actions.append(self._apply(table, batch, scale))
         return actions
 
     def _apply(self, table: str, pushes: list[Push], scale: float) -> Apply:
@@ -457,6 +521,8 @@ class Shard:
         version = self.versions[pull.table]
         reply = PullReply(pull.id, pull.table, pull.keys, self.clocks.min, version, pull.received, parked)
         reply.upto = self._windows[pull.id.rank].last
+        if self.collection is not None:
+            reply.round = self.collection.round
         return Answer(self.layout.node(pull.id.rank), reply, self.number)
 
     def _ack(self, message: Write, parked: float = 0.0) -> Send:
@@ -472,6 +538,7 @@ class Shard:
         shared: list[Any] = [self.layout, self.model]
         for pushes in (*self.rounds.values(), *self.aside.values()):
             shared += pushes
+        shared += self.collection.pushes if self.collection is not None else []
         for window in self._windows.values():
             shared += window.early
         shared += [waiting.message for waiting in self.parked]
@@ -535,6 +602,8 @@ class Shard:
         part.number, part.start, part.stop = segment.shard, segment.start, segment.stop
         part.rounds = {clock: part._own(pushes) for clock, pushes in part.rounds.items()}
         part.aside = {rank: part._own(pushes) for rank, pushes in part.aside.items()}
+        if part.collection is not None:
+            part.collection.cut(part._own)
         part.parked = [
             Waiting(replace(each.message, id=each.message.id._replace(shard=segment.shard)), each.since)
             for each in part.parked
@@ -543,7 +612,7 @@ class Shard:
             part.states = {}
         return part
 
-    def _own(self, pushes: list[Push]) -> list[Push]:
+    def _own(self, pushes: Iterable[Push]) -> list[Push]:
         """Return the pushes' parts in this shard's range."""
         sizes = {table.name: table.size for table in self.layout.tables}
         parts = []
@@ -558,6 +627,11 @@ class Shard:
     def why(self, message: Pull | Clock) -> str:
         """Say what a parked request waits for."""
         name = self.layout.node
+        if self.collection is not None:
+            return (
+                f"{name(message.id.rank)} reads at clock {message.clock}; {self.model.label} makes it wait: "
+                f"{len(self.collection)} gradients of round {self.collection.round} are there"
+            )
         slowest = [rank for rank in self.clocks.slowest() if rank != message.id.rank]
         behind = ", ".join(name(rank) for rank in slowest[:3]) + (" …" if len(slowest) > 3 else "")
         what = "reads" if isinstance(message, Pull) else "ends its iteration"
@@ -579,6 +653,8 @@ class Shard:
                 raise ProtocolError(f"{waiting.message.id} is parked, but may be answered")
             if waiting.message.id.rank in self._removed:
                 raise ProtocolError(f"{waiting.message.id} is parked, but its worker was removed")
+        if self.collection is not None and self._enough(self.collection):
+            raise ProtocolError(f"round {self.collection.round} is open, but all its gradients are there")
         for clock, pushes in self.rounds.items():
             if clock < self.clocks.min:
                 raise ProtocolError(f"round {clock} is open, but every worker has ended it")

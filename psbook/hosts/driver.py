@@ -40,6 +40,9 @@ class Driver(Protocol):
     def compute(self, rank: int, function: Callable[[], Any], done: Callable[[Outcome], None]) -> object:
         """Run `function` for program `rank`, let its time pass, then call `done`."""
 
+    def cut_short(self, rank: int) -> object:
+        """End what program `rank` computes, if that can be: nobody needs the result any more."""
+
     def fail(self, node: str, error: BaseException) -> object:
         """A program, or a shard's function, raised."""
 

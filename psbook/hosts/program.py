@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from psbook.core.actions import Action, Complete, Deliver, Part, Send
+from psbook.core.actions import Action, Complete, CutShort, Deliver, Part, Send
 from psbook.core.client import Client
 from psbook.core.commands import Command, DoClock, DoFinish, DoResend
 from psbook.core.messages import Message, Parcel, size
@@ -331,6 +331,8 @@ class ProgramHost:
             elif kind is Deliver:
                 self._restart(action.state)  # type: ignore[union-attr]
                 self._begin()
+            elif kind is CutShort:
+                self.driver.cut_short(self.client.rank)
             else:
                 raise ProtocolError(f"{self.node} was asked for {kind.__name__}")
 

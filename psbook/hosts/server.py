@@ -15,6 +15,7 @@ from psbook.core.actions import (
     CopyOut,
     Discard,
     Divide,
+    Drop,
     Invoke,
     Keep,
     Parked,
@@ -104,6 +105,7 @@ class ServerHost:
             replica.shard.explains = self._full
         self._perform: dict[type, Callable[[Any], None]] = {
             Apply: self._apply,
+            Drop: self._drop,
             Answer: self._answer,
             Send: self._send,
             Invoke: self._invoke,
@@ -244,6 +246,17 @@ class ServerHost:
             message=str(push.id), cause=str(push.read) if push.read is not None else "",
             detail="redone" if apply.redone else "",
         )  # fmt: skip
+
+    def _drop(self, drop: Drop) -> None:
+        kind = "drop copy" if drop.copy else "drop"
+        for push in drop.pushes:
+            keys = span(push.keys)
+            self.recorder.add(
+                self.driver.now(), self.node, kind, peer=self.server.layout.node(push.id.rank),
+                table=push.table, shard=drop.shard, start=keys.start, stop=keys.stop, clock=push.clock,
+                message=str(push.id), cause=str(push.read) if push.read is not None else "",
+                detail=f"computed from a read of an older round than {drop.round}",
+            )  # fmt: skip
 
     def _shadow(self, shadow: Shadow) -> None:
         segment = self._segments[shadow.shard]

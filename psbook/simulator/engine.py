@@ -166,9 +166,11 @@ class EventQueue:
         if until is not None and not until >= self.now:
             raise self._refused(until, self.run)
         if self._running:
-            raise ProtocolError("EventQueue.run was called by one of its own callbacks; required: "
-            "one loop at a time; "
-                                "schedule the work with at(now, …) instead")
+            raise ProtocolError(
+                "EventQueue.run was called by one of its own callbacks; required: "
+                "one loop at a time; "
+                "schedule the work with at(now, …) instead"
+            )
         before = self.events
         self._running = True
         try:
@@ -200,7 +202,9 @@ class EventQueue:
 
     def _refused(self, time: float, callback: Callable[..., object]) -> InvalidTime:
         name = getattr(callback, "__qualname__", repr(callback))
-        return InvalidTime(f"{name} was scheduled for {time!r} at simulated time {self.now!r}; "
-        "required: a finite "
-                           "time, not before now; look for a negative, infinite or nan delay in a "
-                           "law or sleep")
+        return InvalidTime(
+            f"{name} was scheduled for {time!r} at simulated time {self.now!r}; "
+            "required: a finite "
+            "time, not before now; look for a negative, infinite or nan delay in a "
+            "law or sleep"
+        )

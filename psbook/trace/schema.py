@@ -54,6 +54,9 @@ KINDS: dict[str, str] = {
     "apply": "a shard applied an update; clock = clock the push belongs to, version = afterwards, "
     "message = the push, cause = the pull it was computed from, detail = redone if its worker was lost in "
     "that clock and does it again",
+    "drop": "a shard dropped a push: it was computed from a read of a round that is over; clock = clock it "
+    "belongs to, message = the push, cause = the pull",
+    "drop copy": "a replica that answers nobody dropped a push; columns as for drop",
     "replicate": "a replica that answers nobody applied an update; columns as for apply",
     "answer": "a shard read values for a reply; clock = the shard's min, message = the pull",
     "park": "a shard holds a request; detail = why",
@@ -77,7 +80,7 @@ ALWAYS = frozenset({
 
 LEVELS: dict[str, frozenset[str]] = {
     "off": ALWAYS,
-    "iterations": ALWAYS | {"clock", "apply", *SPANS},
+    "iterations": ALWAYS | {"clock", "apply", "drop", *SPANS},
     "full": frozenset(KINDS),
 }
 """Kinds of row that are kept at each level."""

@@ -67,6 +67,15 @@ FAMILIES: dict[str, LineStyle] = {
     "ssp": LineStyle("#009E73", (0, (5, 1.8))),
     "asp": LineStyle("#D55E00", (0, (6, 1.5, 1.2, 1.5))),
     "boundeddelay": LineStyle("#CC79A7", (0, (3, 1.2, 1, 1.2, 1, 1.2))),
+    "ksync": LineStyle("#3f90da", (0, (10, 1.5))),
+    "backupworkers": LineStyle("#0b3954", (0, (10, 1.5, 3, 1.5))),
+    "kbatchsync": LineStyle("#1f8a8c", (0, (10, 1.5, 1, 1.5))),
+    "kasync": LineStyle("#bd1f01", (0, (4, 1.5, 1, 1.5))),
+    "kbatchasync": LineStyle("#f0746e", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
+    "essp": LineStyle("#5aa02c", (0, (5, 1, 2.5, 1))),
+    "dssp": LineStyle("#8c9a00", (0, (5, 1, 1, 1, 1, 1))),
+    "psp": LineStyle("#7c1d6f", (0, (2.5, 1.2))),
+    "vap": LineStyle("#b08d57", (0, (1.5, 1))),
 }
 
 OTHERS: tuple[LineStyle, ...] = (

@@ -38,9 +38,13 @@ def forms() -> str:
     """Return how models may be written, in one line.
 
     >>> forms().split(", ")[:4]
-    ['serial', 'bsp', 'asp', 'ssp:<s>']
+    ['serial', 'bsp', 'asp', 'ssp:S']
     """
-    return ", ".join(":".join((name, *(f"<{each}>" for each in form.names))) for name, form in FORMS.items())
+    return ", ".join(_shape(name) for name in FORMS)
+
+
+def _shape(name: str) -> str:
+    return ":".join((name, *(each.upper() for each in FORMS[name].names)))
 
 
 def parse_model(text: str) -> Consistency:
@@ -62,8 +66,7 @@ def parse_model(text: str) -> Consistency:
         raise InvalidJob(f"model {text!r}; required: one of {forms()}.")
     if len(numbers) < len(form.names) - form.optional:
         raise InvalidJob(
-            f"model {text!r} without {form.names[len(numbers)]}; required: {name}:"
-            f"{':'.join(f'<{each}>' for each in form.names)}."
+            f"model {text!r} without {form.names[len(numbers)]}; required: {_shape(name)}, with numbers."
         )
     return form.make(*[_number(text, number) for number in numbers])
 

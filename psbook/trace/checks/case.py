@@ -182,6 +182,15 @@ class Case:
         excused = pushes.empty | self.parts.elsewhere | self._ended_before
         return excused & ~self.lineages.ever[pushes.message]
 
+    @cached_property
+    def dropped(self) -> BoolArray:
+        """By push: whether a shard says that it dropped it, under a model that drops old ones (A11)."""
+        facts, pushes = self.facts, self.pushes
+        rows = facts.at("drop", "drop copy")
+        if not (self.promises.collects and rows.size):
+            return np.zeros(len(pushes.message), dtype=bool)
+        return np.isin(pushes.message, facts.message[rows]) & ~self.lineages.ever[pushes.message]
+
     @property
     def _ended_before(self) -> BoolArray:
         pushes = self.pushes

@@ -33,6 +33,8 @@ class Promises:
     bound: int | None
     gate: bool
     buffered: bool
+    collects: bool
+    """Whether gradients are applied some at a time, and old ones may be dropped."""
     delivery: str
     atomic: bool
     active: bool
@@ -61,6 +63,7 @@ class Promises:
             bound=bound,
             gate=family == "boundeddelay" or bool(found and found[3]),
             buffered=bool(meta.get("buffered", family == "bsp")),
+            collects=bool(meta.get("collects", False)),
             delivery=str(safety.get("delivery", meta.get("delivery", "exactly-once"))),
             atomic=bool(safety.get("atomic", False)),
             active=bool(safety.get("active", False)),

@@ -45,7 +45,7 @@ def acknowledged_kept(case: Case) -> Finding:
     Pushes that wait for the end of their clock (A4, E2b) are promised when that was acknowledged, too.
     """
     pushes = case.pushes
-    acked = (pushes.acked != NEVER) & ~case.excused
+    acked = (pushes.acked != NEVER) & ~case.excused & ~case.dropped
     owed = acked & _due(case)
     lost = owed & ~case.lineages.kept[pushes.message]
     reached = int(owed.sum())
@@ -66,7 +66,7 @@ def none_missing(case: Case) -> Finding:
     pushes = case.pushes
     if case.promises.delivery == "at-most-once":
         return Finding(None, "at-most-once delivery does not promise it")
-    owed = case.alive & ~case.excused
+    owed = case.alive & ~case.excused & ~case.dropped
     if case.promises.delivery == "at-least-once":
         owed &= pushes.acked != NEVER  # its end does not wait for the last of them
     lost = owed & ~case.lineages.kept[pushes.message]
@@ -77,7 +77,8 @@ def none_missing(case: Case) -> Finding:
             False, f"{int(lost.sum())} pushes of programs that ended are not among the updates, of {reached}"
             f"; the first is {case.facts.name(case.facts.message[row])}", reached, row,
         )  # fmt: skip
-    return Finding(True, f"all {reached} pushes of the programs that ended were applied", reached)
+    dropped = f", and {int(case.dropped.sum())} dropped as too old" if case.dropped.any() else ""
+    return Finding(True, f"all {reached} pushes of the programs that ended were applied{dropped}", reached)
 
 
 def none_invented(case: Case) -> Finding:
@@ -109,6 +110,7 @@ def versions_rise(case: Case) -> Finding:
     cut off another goes on from its versions.
     """
     facts, lineages = case.facts, case.lineages
+    together = case.promises.buffered or case.promises.collects
     reached, bad, why = 0, NEVER, ""
     for lineage in lineages:
         last = lineage.last
@@ -118,7 +120,7 @@ def versions_rise(case: Case) -> Finding:
         at = [] if last.versions[0] == 1 or not _begins_anew(case, lineage) else [int(last.rows[0])]
         for rows in (last.rows, *lineages.of_replicas(lineage)):
             steps = np.diff(facts.version[rows])
-            at += rows[1:][(steps != 1) & ~((steps == 0) & case.promises.buffered)].tolist()
+            at += rows[1:][(steps != 1) & ~((steps == 0) & together)].tolist()
         if at and min(at) < bad:
             bad = min(at)
             why = (
@@ -173,10 +175,12 @@ def _overlapping(case: Case, rows: IntArray) -> IntArray:
 def _due(case: Case) -> BoolArray:
     """By push: whether an acknowledgement of it promises that it is applied."""
     pushes, promises = case.pushes, case.promises
-    if not (promises.buffered or promises.atomic):
+    if not (promises.buffered or promises.atomic or promises.collects):
         return np.ones(len(pushes.message), dtype=bool)
     counted = np.isin(pushes.rank, list(case.workers))
     settled = case.alive & case.ended_well
+    if promises.collects:  # when its round ended, only the updates tell
+        return settled
     ended = case.ended_clock(acked=promises.active)
     senders = zip(pushes.rank.tolist(), pushes.incarnation.tolist(), pushes.shard.tolist(), strict=True)
     highest = np.fromiter((ended.get(sender, -1) for sender in senders), np.int64, len(pushes.message))
