@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import psbook
+from psbook.core.consistency.parsing import forms
 from psbook.errors import DataError, InvalidJob, PsbookError
 
 app = typer.Typer(
@@ -59,7 +60,7 @@ def compare(
     ] = None,
     models: Annotated[
         str,
-        typer.Option(help="Consistency models: serial, bsp, ssp:S, asp, delay:T.", rich_help_panel=CLUSTER),
+        typer.Option(help=f"Consistency models: {forms()}.", rich_help_panel=CLUSTER),
     ] = "bsp,ssp:3,asp",
     workers: Annotated[int, typer.Option(help="Workers.", rich_help_panel=CLUSTER)] = 8,
     servers: Annotated[int, typer.Option(help="Shards of the parameters.", rich_help_panel=CLUSTER)] = 2,
@@ -153,6 +154,39 @@ def compare(
     typer.echo()
     for what, path in result.save(out).items():
         typer.echo(f"{what:8} {path}")
+
+
+@app.command()
+def sweep(
+    config: Annotated[
+        Path | None, typer.Argument(help="A TOML file; see --example.", show_default=False)
+    ] = None,
+    example: Annotated[bool, typer.Option("--example", help="Print a commented file that runs.")] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Dask scheduler to spread the runs over.", show_default=False),
+    ] = None,
+) -> None:
+    """Run a job at every combination of parameters and seeds; go on where an earlier call was ended."""
+    from psbook.experiments.sweep_file import EXAMPLE, read_sweep
+    from psbook.experiments.sweep_report import save_pictures, tuned_text
+
+    if example:
+        typer.echo(EXAMPLE, nl=False)
+        return
+    if config is None:
+        raise InvalidJob("no file; required: psbook sweep config.toml. psbook sweep --example prints one.")
+    given = read_sweep(config)
+    result = psbook.sweep(
+        given.job, given.cluster, given.over, given.seeds, target=given.target, path=given.out,
+        client=address, engine=given.engine,
+    )  # fmt: skip
+    typer.echo(result.text())
+    typer.echo(tuned_text(result))
+    for failed in result.errors.itertuples():
+        typer.echo(f"run {failed.run} failed: {failed.error}", err=True)
+    for name in ("table.parquet", "history.parquet", *save_pictures(result, given.out)):
+        typer.echo(f"written {given.out / name}")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from psbook.errors import InvalidJob, PsbookError
 from psbook.experiments.description import Description, Known, describe, fingerprint
 from psbook.experiments.parameters import Label, Parameter
 from psbook.job import Job, check_cluster, check_model
+from psbook.loop import Loop
 from psbook.plan import Plan
 from psbook.simulator import Simulator
 
@@ -164,6 +165,11 @@ class Maker:
             if made.rate is None:
                 raise InvalidJob("rate is given to a job none of whose update functions has a learning rate.")
             made = made.with_rate(left.pop("rate"))
+        if "batch_size" in left and not isinstance(made.program, Loop):
+            raise InvalidJob(
+                "batch_size is given to a program that makes its batches itself; required: a ps.Loop, which "
+                "takes the job's. Give job= as a function of batch_size."
+            )
         return made.with_batches(**{OF_JOB[name]: value for name, value in left.items()}) if left else made
 
     def _make_cluster(self, values: Mapping[str, Any]) -> Any:

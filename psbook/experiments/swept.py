@@ -270,13 +270,27 @@ class Sweep:
         """A summary over seeds, for a terminal."""
         timed = () if self.target is None else ("time_to_target_s",)
         shown = self.summary(quantity=[*timed, *([quantity] if isinstance(quantity, str) else quantity)])
-        lines = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="–")
+        lines = in_words(shown.drop(columns=[] if shown["failed"].any() else ["failed"]))
         end = f"\ntarget loss {self.target:.4g}; never reached: inf" if self.target is not None else ""
         return f"{self.title}\n{lines}\nmedians with bootstrap 95 % intervals; times in {self.time_unit}{end}"
 
     def _repr_html_(self) -> str:
         head = self.table.head(20).to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
         return f"<p>{self.title}</p>{head}"
+
+
+def in_words(frame: pd.DataFrame) -> str:
+    """Return a table as text, each interval in the column of its quantity.
+
+    >>> print(in_words(pd.DataFrame({"x": [2.0], "x_low": [1.5], "x_high": [3.0], "n": [4]})))
+               x  n
+    2 [1.5, 3]  4
+    """
+    frame = frame.copy()
+    for name in [name for name in frame if f"{name}_low" in frame]:
+        columns = [frame.pop(f"{name}{end}") if end else frame[name] for end in ("", "_low", "_high")]
+        frame[name] = ["{:.4g} [{:.4g}, {:.4g}]".format(*row) for row in zip(*columns, strict=True)]
+    return frame.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="–")
 
 
 def groups(table: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
