@@ -122,6 +122,19 @@ def test_copies_and_velocities_are_restored_from_a_checkpoint(tmp_path):
     np.testing.assert_array_equal(copies(resumed), copies(whole))
 
 
+def test_a_worker_that_crashes_goes_on_with_its_copy():
+    """Under BSP the run is the one without a crash: the copy and its velocity came back."""
+    data = [np.linspace(-1, 1, 12) * (rank + 1) for rank in range(3)]
+    program = ElasticAveraging(kernel, RATE, ALPHA, 2, 0.5)
+    faults = ps.Faults(ps.Crash("worker-1", at=4.4, restart=0.5), ps.Crash("worker-2", at=8.1, restart=0.5))
+    options = {"workers": 3, "compute": ps.Exponential(1.0)}
+    broken = job(data, 12, program).run(ps.Simulator(faults=faults, **options), ps.BSP())
+    whole = job(data, 12, program).run(ps.Simulator(**options), ps.BSP())
+    assert len(broken.trace.of("restart")) == 2
+    np.testing.assert_array_equal(broken.tables["w"], whole.tables["w"])
+    np.testing.assert_array_equal(copies(broken), copies(whole))
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
