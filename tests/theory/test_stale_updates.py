@@ -5,6 +5,7 @@ import pytest
 
 import psbook as ps
 from psbook.algorithms import logistic_regression
+from psbook.core.consistency import BackupWorkers, KAsync, KBatchAsync, KBatchSync, KSync
 from psbook.datasets import load_breast_cancer
 
 TIMES = [1.0, 1.37, 1.83]
@@ -102,6 +103,32 @@ def test_compensation_beats_the_delay_and_the_more_so_with_more_workers(breast_c
     assert (found["compensated"] < found["sync"])[2].all()
     assert (found["compensated"].mean(axis=1) < found["sync"].mean(axis=1))[1:].all()
     assert (found["sync"].mean(axis=1) < 1.1 * found["async"].mean(axis=1)).all()
+
+
+@pytest.mark.parametrize("model", [KSync(2), KBatchSync(2), BackupWorkers(1)], ids=lambda model: model.label)
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_rounds_that_drop_what_is_old_have_nothing_to_make_up_for(model, rule):
+    data = [np.linspace(-1, 1, 5) * (rank + 1) for rank in range(3)]
+    cluster = ps.Simulator(workers=3, servers=2, compute=ps.Exponential(1.0), engine="messages")
+    runs = [job(each, data, 8).run(cluster, model) for each in (rule, ps.SGD(0.05))]
+    np.testing.assert_array_equal(runs[0].tables["w"], runs[1].tables["w"])
+
+
+@pytest.mark.parametrize("model", [KAsync(2), KBatchAsync(2)], ids=lambda model: model.label)
+def test_an_update_of_several_gradients_is_divided_by_their_mean_staleness(model):
+    """Again from the trace: its rows of one version are one update."""
+    data = [np.full(1, 0.1 * rank) for rank in range(4)]
+    cluster = ps.Simulator(workers=4, compute=ps.Exponential(1.0), engine="messages", seed=1)
+    run = job(ps.StalenessAware(0.05), data, 8).run(cluster, model)
+    history, means = [START], []
+    for version, rows in run.trace.of("apply").groupby("version"):
+        reads = [history[version - 1 - stale] for stale in rows["staleness"]]
+        ranks = [int(peer.removeprefix("worker-")) for peer in rows["peer"]]
+        grad = sum(read**3 - 0.1 * rank for read, rank in zip(reads, ranks, strict=True))
+        means.append(rows["staleness"].mean())
+        history.append(history[-1] - 0.05 / max(means[-1], 1) * grad)
+    assert max(means) > 1
+    np.testing.assert_allclose(run.tables["w"], history[-1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("rule", RULES[2:], ids=str)
