@@ -13,6 +13,7 @@ from psbook.collectives import all_reduce, broadcast, tree_aggregate
 from psbook.core.consistency import (
     ASP,
     BSP,
+    PSP,
     SSP,
     BackupWorkers,
     BoundedDelay,
@@ -84,11 +85,13 @@ if TYPE_CHECKING:
         SlowLink,
         SlowNode,
     )
+    from psbook.simulator.replay import replay
 
 __version__ = VERSION
 
 _LAZY = {
     "Simulator": "psbook.simulator",
+    "replay": "psbook.simulator.replay",
     "Network": "psbook.simulator",
     "Dask": "psbook.cluster",
     **dict.fromkeys(
@@ -120,6 +123,7 @@ _LAZY = {
 __all__ = [
     "ASP",
     "BSP",
+    "PSP",
     "SGD",
     "SSP",
     "Adagrad",
@@ -191,6 +195,7 @@ __all__ = [
     "compare",
     "gather",
     "parse_model",
+    "replay",
     "sweep",
     "tree_aggregate",
 ]

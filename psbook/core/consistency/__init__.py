@@ -25,11 +25,13 @@ from psbook.core.consistency.rounds import (
     KSync,
     Rounds,
 )
+from psbook.core.consistency.sampled import PSP
 from psbook.core.consistency.stale import ASP, SSP, BoundedDelay
 
 __all__ = [
     "ASP",
     "BSP",
+    "PSP",
     "SSP",
     "BackupWorkers",
     "BoundedDelay",

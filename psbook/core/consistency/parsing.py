@@ -8,6 +8,7 @@ from typing import NamedTuple
 from psbook.core.consistency.base import Consistency
 from psbook.core.consistency.bulk import BSP, Serial
 from psbook.core.consistency.rounds import BackupWorkers, KAsync, KBatchAsync, KBatchSync, KSync
+from psbook.core.consistency.sampled import PSP
 from psbook.core.consistency.stale import ASP, SSP, BoundedDelay
 from psbook.errors import InvalidJob
 
@@ -26,6 +27,7 @@ FORMS: dict[str, Form] = {
     "asp": Form((), 0, ASP),
     "ssp": Form(("s",), 1, SSP),
     "delay": Form(("tau",), 1, BoundedDelay),
+    "psp": Form(("s", "beta"), 0, PSP),
     "backup": Form(("b",), 0, BackupWorkers),
     "ksync": Form(("k",), 0, KSync),
     "kbatchsync": Form(("k",), 0, KBatchSync),
