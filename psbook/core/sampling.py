@@ -21,7 +21,7 @@ BLOCK = 64
 
 
 def _mix(words: Words) -> Words:
-    """Finish SplitMix64 (Steele, Lea and Flood 2014): each bit of a word changes about half of the result's."""
+    """Finish SplitMix64 (Steele, Lea and Flood 2014): each bit changes about half of the result's."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

@@ -632,12 +632,13 @@ class Shard:
                 f"{name(message.id.rank)} reads at clock {message.clock}; {self.model.label} makes it wait: "
                 f"{len(self.collection)} gradients of round {self.collection.round} are there"
             )
-        slowest = [rank for rank in self.clocks.slowest() if rank != message.id.rank]
+        slowest = self.model.held_by(message.id.rank, message.clock, self.clocks)
         behind = ", ".join(name(rank) for rank in slowest[:3]) + (" …" if len(slowest) > 3 else "")
+        at = " or ".join(str(clock) for clock in sorted({self.clocks[rank] for rank in slowest}))
         what = "reads" if isinstance(message, Pull) else "ends its iteration"
         return (
             f"{name(message.id.rank)} {what} at clock {message.clock}; {self.model.label} makes it wait: "
-            f"{behind} at clock {self.clocks.min}"
+            f"{behind} at clock {at or self.clocks.min}"
         )
 
     @property

@@ -35,11 +35,8 @@ def test_samples_of_neighbours_have_nothing_to_do_with_one_another():
     """Of seeds, ranks and clocks next to each other: shared members are hypergeometric (z = 4)."""
     clocks = np.arange(5000)
     one = sample(1, 4, clocks, 101, 10)
-    for other in (
-        sample(2, 4, clocks, 101, 10),
-        sample(1, 5, clocks, 101, 10),
-        sample(1, 4, clocks + 1, 101, 10),
-    ):
+    for seed, rank, later in [(2, 4, 0), (1, 5, 0), (1, 4, 1)]:
+        other = sample(seed, rank, clocks + later, 101, 10)
         shared = (one[:, :, None] == other[:, None, :]).sum(axis=(1, 2))
         assert np.mean(shared) == pytest.approx(1.0, abs=4 * np.std(shared) / np.sqrt(len(shared)) + 0.02)
 

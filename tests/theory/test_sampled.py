@@ -52,10 +52,7 @@ def test_who_has_finished_holds_nobody_up():
 
 
 def test_p7_at_a_fifth_of_its_size():
-    """P7: ASP makes Poisson(t) iterations by t; a sample of all others is SSP's; between them PSP's.
-
-    40 workers, 100 s; the means of 40 workers' counts, ASP's within z = 4.
-    """
+    """P7: ASP makes Poisson(t) iterations by t (z = 4, 40 workers), larger samples make fewer."""
     law, until = ps.Exponential(1.0), 60.0
     counts = {}
     for model in (ps.ASP(), ps.PSP(4, 1), ps.PSP(4, 10), ps.SSP(4)):

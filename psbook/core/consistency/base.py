@@ -39,6 +39,10 @@ class Consistency:
         """Whether call number `clock` of ``clock()`` by worker `rank` may return."""
         return True
 
+    def held_by(self, rank: int, clock: int, clocks: Clocks) -> list[int]:
+        """Return whom a request that has to wait waits for, to say why."""
+        return [other for other in clocks.slowest() if other != rank]
+
     @property
     def gates_clock(self) -> bool:
         """Whether ``clock()`` has to ask the shards at all."""

@@ -59,8 +59,8 @@ class PSP(Consistency):
         """Raise `InvalidJob` if there are not `beta` others."""
         if self.beta >= workers:
             raise InvalidJob(
-                f"{self.label} with {workers} workers; required: beta < workers, as a sample is of the others. "
-                f"Take beta={workers - 1} or fewer."
+                f"{self.label} with {workers} workers; required: beta < workers, as a sample is of the "
+                f"others. Take beta={workers - 1} or fewer."
             )
 
     def sampled(self, rank: int, clock: int, clocks: Clocks) -> list[int]:
@@ -72,12 +72,12 @@ class PSP(Consistency):
 
     def may_read(self, rank: int, clock: int, clocks: Clocks) -> bool:
         """Wait until nobody of the sample is behind ``clock - s``."""
-        least = clock - self.s
-        if clocks.min >= least:
-            return True
-        return all(
-            other not in clocks or clocks[other] >= least for other in self.sampled(rank, clock, clocks)
-        )
+        return clocks.min >= clock - self.s or not self.held_by(rank, clock, clocks)
+
+    def held_by(self, rank: int, clock: int, clocks: Clocks) -> list[int]:
+        """Return who of the sample is behind."""
+        least, sampled = clock - self.s, self.sampled(rank, clock, clocks)
+        return [other for other in sampled if other in clocks and clocks[other] < least]
 
     def may_reuse(self, clock: int, row_clock: float) -> bool:
         """A copy may be used if nobody at all was behind when it was sent."""
