@@ -127,7 +127,7 @@ def _draw(
     seen = [band["time_s"] for band in bands if len(band["time_s"].at)]
     if seen:
         scale_loss(left, np.concatenate([band.middle for band in seen]))
-        _limit(left, seen, min(len(seen), DIRECT))
+        leave_room(left, seen, min(len(seen), DIRECT))
     for axes, column in ((left, "time_s"), (right, "updates")):
         name_lines(axes, labels, looks, [band[column] for band in bands])
     if target is not None:
@@ -159,9 +159,14 @@ def band_of(traces: Sequence[Trace], column: str) -> Band:
     for trace in traces:
         history = statistics.history(trace).dropna(subset=[column]).sort_values(column, kind="stable")
         history = history[np.isfinite(history["loss"])]
-        if len(history):
-            diverged = "diverged" in trace.meta
-            histories.append((history[column].to_numpy(float), history["loss"].to_numpy(float), diverged))
+        diverged = "diverged" in trace.meta
+        histories.append((history[column].to_numpy(float), history["loss"].to_numpy(float), diverged))
+    return band_from(histories)
+
+
+def band_from(histories: Sequence[tuple[np.ndarray, np.ndarray, bool]]) -> Band:
+    """Return the band of losses given as places, finite losses, and whether the run diverged then."""
+    histories = [history for history in histories if len(history[0])]
     if not histories:
         empty = np.empty(0)
         return Band(empty, empty, empty, empty)
@@ -212,7 +217,7 @@ def name_lines(axes: Axes, labels: Sequence[str], looks: Sequence[LineStyle], ba
         haloed(axes, label, end, xytext=(4, -drop), ha="right", fontsize=9, color=look.color, weight="bold")
 
 
-def _limit(axes: Axes, bands: Sequence[Band], labels: int) -> None:
+def leave_room(axes: Axes, bands: Sequence[Band], labels: int) -> None:
     """Cut a model that diverges off where it can still be seen to; leave room for the labels below.
 
     That is at three times the worst first loss on a straight axis, at a thousand times on a logarithmic one.

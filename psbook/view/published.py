@@ -123,7 +123,7 @@ def _dutta(figure: Picture, result: Reproduction) -> str:
     names = list(times["model"].unique())
     looks = styles(name.lower().replace("-", "") for name in names)
     beside = {"K-sync": (1, (0, 10), "center"), "K-async": (3, (14, -6), "left"),
-              "K-batch-async": (4, (0, -20), "right")}  # fmt: skip
+              "K-batch-async": (4, (4, -32), "right")}  # fmt: skip
     for shift, (name, look) in enumerate(zip(names, looks, strict=True)):
         rows = times[times["model"] == name]
         left.plot(rows["k"], rows["simulated"], **{**look.line(), "marker": "sv^"[shift], "markevery": 1})
@@ -168,7 +168,9 @@ def _psp(figure: Picture, result: Reproduction) -> str:
             axes.annotate(beta, (middle, 1.0), xytext=(0, 10), textcoords="offset points", ha="center",
                           fontsize=9, color=look.color, weight="bold")  # fmt: skip
         else:
-            haloed(axes, name, (middle, 0.5), xytext=(9, 0), fontsize=9, color=look.color, weight="bold")
+            beyond = -9 if "(" in name else 9  # SSP's neighbour on the right is near
+            haloed(axes, name, (middle, 0.5), xytext=(beyond, 4), ha="right" if "(" in name else "left",
+                   fontsize=9, color=look.color, weight="bold")  # fmt: skip
     haloed(axes, "PSP(4, β), β =", (245, 1.0), xytext=(-12, 10), ha="right", fontsize=9, color=INK)
     for value in (227, 400):
         axes.plot([value], [0.5], **PUBLISHED)
