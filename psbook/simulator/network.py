@@ -79,18 +79,23 @@ class Network:
     hosts: Mapping[str, str] = field(default_factory=dict)
     _nics: dict[str, _Nic] = field(init=False, repr=False, compare=False, default_factory=dict)
     _paths: dict[tuple[str, str], tuple[_Nic, _Nic, float] | None] = field(
-        init=False, repr=False, compare=False, default_factory=dict)
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         rates = self.bandwidth if isinstance(self.bandwidth, Mapping) else {"": self.bandwidth}
         for name, rate in rates.items():
             if rate is not None and not rate > 0:
-                raise InvalidJob(f"Network: bandwidth {name} is {rate!r}; required: bytes per second, > 0; "
-                                 f"None means no limit")
+                raise InvalidJob(
+                    f"Network: bandwidth {name} is {rate!r}; required: bytes per second, > 0; "
+                    f"None means no limit"
+                )
         for link, seconds in [("every link", self.latency), *self.links.items()]:
             if not (isfinite(seconds) and seconds >= 0):
-                raise InvalidJob(f"Network: latency of {link} is {seconds!r}; required: finite seconds, ≥ 0; "
-                                 f"for example 1e-4")
+                raise InvalidJob(
+                    f"Network: latency of {link} is {seconds!r}; required: finite seconds, ≥ 0; "
+                    f"for example 1e-4"
+                )
 
     def fresh(self, hosts: Mapping[str, str] | None = None) -> Network:
         """An idle network of the same make, for one run; `hosts`, if given, replaces the placement."""
@@ -178,8 +183,11 @@ class Network:
             return self._paths[source, destination]
         except KeyError:
             a, b = self.hosts.get(source, source), self.hosts.get(destination, destination)
-            path = None if a == b else (self._nic(source, a), self._nic(destination, b),
-                                        self._latency(source, destination))
+            path = (
+                None
+                if a == b
+                else (self._nic(source, a), self._nic(destination, b), self._latency(source, destination))
+            )
             self._paths[source, destination] = path
             return path
 
@@ -187,8 +195,10 @@ class Network:
         rate = self._rate(node)
         nic = self._nics.setdefault(host, _Nic(rate))
         if nic.bandwidth != rate:
-            raise InvalidJob(f"Network: {node} wants {rate:g} B/s of {host}, which has {nic.bandwidth:g}; "
-                             f"required: one bandwidth for all nodes of a host; name the host in bandwidth=")
+            raise InvalidJob(
+                f"Network: {node} wants {rate:g} B/s of {host}, which has {nic.bandwidth:g}; "
+                f"required: one bandwidth for all nodes of a host; name the host in bandwidth="
+            )
         return nic
 
     def _rate(self, node: str) -> float:
@@ -197,8 +207,10 @@ class Network:
         for name in self._names(node):
             if name in self.bandwidth:
                 return self.bandwidth[name]
-        raise InvalidJob(f"Network: bandwidth names {', '.join(self.bandwidth)}; required: one for {node}; "
-                         f"add {self._names(node)[-1] or node!r}")
+        raise InvalidJob(
+            f"Network: bandwidth names {', '.join(self.bandwidth)}; required: one for {node}; "
+            f"add {self._names(node)[-1] or node!r}"
+        )
 
     def _latency(self, source: str, destination: str) -> float:
         if self.links:

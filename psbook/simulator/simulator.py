@@ -62,9 +62,9 @@ class Simulator:
     trace : {"full", "iterations", "off"}
         How much is recorded.
     engine : {"auto", "messages", "compiled"}
-        Every message is simulated, or a `psbook.Loop` is compiled as a whole: times as a recursion, numbers as
-        one scan, hundreds of times faster, with the same result. "auto" compiles what it can unless the trace
-        is to be full, which takes every message. The trace says which engine ran, and why.
+        Every message is simulated, or a `psbook.Loop` is compiled as a whole: times as a recursion, numbers
+        as one scan, many times faster, with the same result. "auto" compiles what it can unless the trace is
+        to be full, which takes every message. The trace's meta data say which engine ran, and why.
     trace_path : path, optional
         Stream the trace to this Parquet file while the run goes on.
 
@@ -200,7 +200,15 @@ class Simulator:
         if law is None:
             raise InvalidJob("compute=None; required: a law such as ps.Exponential(0.1), or seconds.")
         return Simulation(
-            plan, law, network, service, self.trace, self.trace_path, self.placement, progress, stop,
-            self.faults, why,
+            plan,
+            law,
+            network,
+            service,
+            self.trace,
+            self.trace_path,
+            self.placement,
+            progress,
+            stop,
+            self.faults,
+            why,
         )
-

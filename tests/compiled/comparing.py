@@ -65,10 +65,10 @@ def square(update, loop=None, **options):
 JOBS = {
     "plain": square(ps.SGD(0.05)),
     "uneven": square(ps.SGD(0.05), data=SHARDS, iterations=None, epochs=2),
-    "accruing": square(ps.Momentum(0.05), ps.Loop(least_squares, n_fetch=2, n_push=3, local=0.05), data=SHARDS,
-                       iterations=None, epochs=2, every=2),  # fmt: skip
+    "accruing": square(ps.Momentum(0.05), ps.Loop(least_squares, n_fetch=2, n_push=3, local=0.05),
+                       data=SHARDS, iterations=None, epochs=2, every=2),
     "local SGD": square(ps.SGD(0.05), ps.Loop(least_squares, n_fetch=4, n_push=4, first_push=3, local=0.05),
-                        iterations=11, every=4),  # fmt: skip
+                        iterations=11, every=4),
     "rare reads": square(ps.Adagrad(0.05), ps.Loop(least_squares, n_fetch=3), batch_size=None, every=5),
     "server-side Adam, two tables": ps.Job(
         ps.Loop(two_tables, pull=("w", "shift")),
@@ -82,12 +82,20 @@ JOBS = {
     ),
     "assigning": ps.Job(
         ps.Loop(least_squares, push="last"),
-        tables={"w": ps.Table(5, init=1.0), "last": ps.Table(5, update=ps.Assign())}, data=(X, Y), batch_size=16,
-        iterations=6,
+        tables={"w": ps.Table(5, init=1.0), "last": ps.Table(5, update=ps.Assign())}, data=(X, Y),
+        batch_size=16, iterations=6,
     ),
 }  # fmt: skip
 
-GATED = [ps.BSP(), ps.SSP(0), ps.SSP(2), ps.SSP(1, gate="clock"), ps.BoundedDelay(0), ps.BoundedDelay(2), ps.ASP()]
+GATED = [
+    ps.BSP(),
+    ps.SSP(0),
+    ps.SSP(2),
+    ps.SSP(1, gate="clock"),
+    ps.BoundedDelay(0),
+    ps.BoundedDelay(2),
+    ps.ASP(),
+]
 ROUNDS = [ps.KSync(2), ps.KSync(3), ps.KBatchSync(2), ps.KAsync(2), ps.KBatchAsync(2), ps.BackupWorkers(1)]
 LAWS = [ps.Exponential(0.1), ps.Constant(0.1), ps.LogNormal(0.1, 0.5).spells(0.1, 4.0, 2).slow({1: 1.7})]
 
@@ -102,7 +110,19 @@ def leaves(value):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(value)])
 
 
-COLUMNS = ["node", "kind", "peer", "table", "shard", "start", "stop", "clock", "version", "staleness", "detail"]
+COLUMNS = [
+    "node",
+    "kind",
+    "peer",
+    "table",
+    "shard",
+    "start",
+    "stop",
+    "clock",
+    "version",
+    "staleness",
+    "detail",
+]
 
 
 def rows(run):

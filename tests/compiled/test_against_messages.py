@@ -1,5 +1,7 @@
 """Two engines, one schedule: a compiled run is the message-level run, row by row."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,7 +60,7 @@ def test_rounds_on_several_shards():
 )
 def test_random_loops(rows, size, iterations, n_fetch, push, local, model, latency, every, seed):
     borders = np.cumsum([0, *rows])
-    data = [(X[a:b], Y[a:b]) for a, b in zip(borders[:-1], borders[1:], strict=True)]
+    data = [(X[a:b], Y[a:b]) for a, b in pairwise(borders)]
     loop = ps.Loop(least_squares, n_fetch=n_fetch, n_push=push[0], first_push=push[1], local=local)
     job = ps.Job(loop, tables={"w": ps.Table(5, update=ps.SGD(0.01))}, data=data, batch_size=size,
                  epochs=iterations, evaluate=mean_square, every=every)  # fmt: skip
@@ -67,18 +69,23 @@ def test_random_loops(rows, size, iterations, n_fetch, push, local, model, laten
 
 
 def test_the_same_kernels_in_the_same_order_give_the_same_bits():
-    """Serially, with the update function in float32 on both: nothing is left to differ in but the compiler."""
+    """Serially, with updates in float32 on both: nothing is left to differ in but the compiler."""
     job = JOBS["plain"]
     for model in (ps.BSP(), ps.ASP()):
         messages, compiled = both(job, model, workers=1, seed=1)
         np.testing.assert_array_max_ulp(compiled.tables["w"], messages.tables["w"], maxulp=8)
 
 
-@pytest.mark.parametrize("model", [ps.BSP(), ps.SSP(1), ps.KSync(2), ps.BackupWorkers(1)], ids=lambda m: m.label)
+@pytest.mark.parametrize(
+    "model", [ps.BSP(), ps.SSP(1), ps.KSync(2), ps.BackupWorkers(1)], ids=lambda m: m.label
+)
 def test_a_summary_needs_no_trace(model):
     from psbook.simulator.compiled import Point, run_batch
 
-    job, cluster = JOBS["plain"], ps.Simulator(workers=3, compute=LAWS[2], trace="iterations", engine="messages")
+    job, cluster = (
+        JOBS["plain"],
+        ps.Simulator(workers=3, compute=LAWS[2], trace="iterations", engine="messages"),
+    )
     (outcome,) = run_batch([Point(job, cluster, model)])
     run = job.run(cluster, model)
     required = statistics.summary(run.trace).drop("bytes_sent")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -94,18 +95,24 @@ def batches_of(job: Job, workers: int, seed: int) -> Batches:
     given = job.batching
     if isinstance(job.data, list):
         first = np.concatenate([[0], np.cumsum([rows(shard) for shard in job.data])])
-        shards = [np.arange(a, b) for a, b in zip(first[:-1], first[1:], strict=True)]
+        shards = [np.arange(a, b) for a, b in pairwise(first)]
     else:
         shards = split(np.arange(rows(job.data)), workers, seed)
     if given.size is None:
         return _whole(shards, given.epochs, given.iterations)
     found = [
-        list(order(len(shard), given.size, epochs=given.epochs, iterations=given.iterations, seed=seed, worker=k))
+        list(
+            order(
+                len(shard), given.size, epochs=given.epochs, iterations=given.iterations, seed=seed, worker=k
+            )
+        )
         for k, shard in enumerate(shards)
     ]
     counts = np.array([len(each) for each in found])
     lengths = np.array([len(batch) for each in found for batch in each], np.int64)
-    flat = np.concatenate([shards[k][np.concatenate(each)] for k, each in enumerate(found) if each] or [lengths])
+    flat = np.concatenate(
+        [shards[k][np.concatenate(each)] for k, each in enumerate(found) if each] or [lengths]
+    )
     return _packed(flat, lengths, counts)
 
 

@@ -26,6 +26,7 @@ from psbook.simulator.compiled.rounds import collected, rounds_order
 from psbook.simulator.compiled.scanning import Inputs, Scanned, scan
 from psbook.simulator.compiled.support import MOST_SIZES, why_not
 from psbook.simulator.compiled.timing import Timeline, gates, timeline
+from psbook.table import Table
 from psbook.trace import Recorder
 from psbook.trace.statistics import SUMMARY
 from psbook.versions import versions
@@ -159,13 +160,16 @@ def _kind(point: Point) -> Any:
     """What the runs that are computed together have in common."""
     job, cluster, gate = point.job, point.cluster, gates(point.model)
     network = cluster.network
-    tables = tuple((name, id(table.with_rate(1.0).update) if table.rate is None else repr(table.with_rate(1.0)),
-                    id(table.init)) for name, table in job.tables.items())  # fmt: skip
+    tables = tuple((name, id(table.init), *_without_rate(table)) for name, table in job.tables.items())
     return (
         id(job.program), id(job.data), id(job.evaluate), tables, job.batching, job.every, job.aggregate,
         workers_of(point), 0.0 if network is None else network.latency, point.model.buffered,
         type(point.model) if gate is None else gate.clocks,
     )  # fmt: skip
+
+
+def _without_rate(table: Table) -> tuple[Any, ...]:
+    return (id(table.update),) if table.rate is None else (repr(table.with_rate(1.0)), type(table.update))
 
 
 def workers_of(point: Point) -> int:
@@ -182,7 +186,11 @@ def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
     job, model = good[0].point.job, good[0].point.model
     means = {name: table.aggregation(job.aggregate) == "mean" for name, table in job.tables.items()}
     scanned, seconds = scan(
-        good[0].loop, job.tables, means, joined(job.data), [course.inputs() for course in good],
+        good[0].loop,
+        job.tables,
+        means,
+        joined(job.data),
+        [course.inputs() for course in good],
         collects=model.buffered or model.collects,
     )
     made = iter(zip(good, scanned, strict=True))
@@ -236,7 +244,9 @@ def _courses(points: Sequence[Point]) -> Iterator[Course | PsbookError]:
             Plan.of(point.job.without_data(), point.model, cluster.workers, cluster.servers, cluster.seed)
             batches = cut(cluster.seed)
             if len(batches.sizes) > MOST_SIZES:
-                raise Unsupported(f"batches of {len(batches.sizes)} different sizes; required: {MOST_SIZES} at most.")
+                raise Unsupported(
+                    f"batches of {len(batches.sizes)} different sizes; required: {MOST_SIZES} at most."
+                )
             seconds = drawn(law_option("compute", cluster.compute), batches.number.shape[1], cluster.seed)
             if not (seconds > 0).all():
                 raise Unsupported("iterations that take no time; required: compute times > 0.")
@@ -244,7 +254,11 @@ def _courses(points: Sequence[Point]) -> Iterator[Course | PsbookError]:
         except PsbookError as error:
             prepared.append(error)
     good = [each for each in prepared if not isinstance(each, PsbookError)]
-    timed = _timed([point for point, *_ in good], np.stack([x for *_, x in good]), good[0][1].counts) if good else iter(())
+    timed = (
+        _timed([point for point, *_ in good], np.stack([x for *_, x in good]), good[0][1].counts)
+        if good
+        else iter(())
+    )
     for each in prepared:
         if isinstance(each, PsbookError):
             yield each
@@ -253,7 +267,9 @@ def _courses(points: Sequence[Point]) -> Iterator[Course | PsbookError]:
             yield Course(each[0], each[1], times, order)
 
 
-def _timed(points: Sequence[Point], compute: NDArray[np.float64], counts: Any) -> Iterator[tuple[Timeline, Order]]:
+def _timed(
+    points: Sequence[Point], compute: NDArray[np.float64], counts: Any
+) -> Iterator[tuple[Timeline, Order]]:
     """Return the times and the order of runs of one kind."""
     job, network = points[0].job, points[0].cluster.network
     loop: Loop = job.program  # type: ignore[assignment]  # asked before
@@ -344,7 +360,8 @@ def run_compiled(point: Point, progress: Callable[[int, float | None], object] |
     law = law_option("compute", cluster.compute)
     meta = plan.meta(
         backend="simulator", time_unit="simulated s", compute_label="" if law is None else law.label,
-        network_label="no network cost" if cluster.network is None else cluster.network.label, service_label="0",
+        network_label="no network cost" if cluster.network is None else cluster.network.label,
+        service_label="0",
         placement=cluster.placement, engine="compiled", engine_why=WHY, trace_level=cluster.trace,
         versions=versions(), end=float(course.times.finish.max()),
     )  # fmt: skip

@@ -1,8 +1,9 @@
 """The numbers of runs: one scan over the order of their gradients, with what each worker has read.
 
-The scan carries the tables with their update state, and one place a worker for what it has read (`Order.slots`).
-Each entry computes a gradient from its place, has the table's own update function apply it, and writes the new
-state to the place of whoever reads it. Nothing here knows consistency models: they are in the order.
+The scan carries the tables with their update state, and one place a worker for what it has read
+(`Order.slots`). Each entry computes a gradient from its place, has the table's own update function apply it,
+and writes the new state to the place of whoever reads it. Nothing here knows consistency models: they are in
+the order.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ class Frozen:
 
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self.tables = tables
-        self._key = tuple((name, table.shape, str(table.dtype), id(table.tree)) for name, table in tables.items())
+        self._key = tuple(
+            (name, table.shape, str(table.dtype), id(table.tree)) for name, table in tables.items()
+        )
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -142,7 +145,9 @@ def _scan(shape: Shape, tables: Mapping[str, Table], start: Any, rates: Any, dat
           entries: Entries) -> Any:  # fmt: skip
     """Compute one run: the tables at the end of each segment, the losses of all entries, the end."""
     loop = shape.loop
-    updates = {name: with_rate(update, rates[name]) for name, update in zip(shape.names, shape.updates, strict=True)}
+    updates = {
+        name: with_rate(update, rates[name]) for name, update in zip(shape.names, shape.updates, strict=True)
+    }
     states = {name: updates[name].init(jnp, start[name]) for name in loop.pushed}
     many = partial(_copies, shape.workers)
     carry = Carry(
@@ -206,9 +211,13 @@ def _step(
     for name, rows in pushed.items():
         mean = shape.means[shape.names.index(name)]
         scaled = (rows * entry.share).astype(rows.dtype) if mean else rows
-        values[name], states[name] = _applied(shape, updates[name], carry.values[name], carry.states[name], scaled,
+        before = carry.values[name], carry.states[name]
+        values[name], states[name] = _applied(shape, updates[name], *before, scaled,
                                               entry, read.get(name))  # fmt: skip
-    places = {name: places.at[entry.keep].set(values.get(name, start[name])) for name, places in carry.places.items()}
+    places = {
+        name: places.at[entry.keep].set(values.get(name, start[name]))
+        for name, places in carry.places.items()
+    }
     return Carry(values, states, places, local, accrued, collected), loss
 
 
@@ -229,7 +238,9 @@ def _combined(update: Update, sum_: Rows, rows: Rows, pushes: Any) -> Rows:
     return jnp.where(pushes, rows if update.combine == "last" else sum_ + rows, sum_)
 
 
-def _applied(shape: Shape, update: Update, value: Rows, state: Any, grad: Rows, entry: Entries, read: Any) -> Any:
+def _applied(
+    shape: Shape, update: Update, value: Rows, state: Any, grad: Rows, entry: Entries, read: Any
+) -> Any:
     """Return a table's value and state after an entry."""
     known = {"staleness": entry.staleness, "read": read}
     wanted = {name: known[name] for name in update.needs}

@@ -93,9 +93,7 @@ class Order:
         return owner[self.read + 1], owner[1:]
 
 
-def gated_order(
-    times: Timeline, gate: Gates, buffered: bool, counts: Ints, loop: Loop, every: int
-) -> Order:
+def gated_order(times: Timeline, gate: Gates, buffered: bool, counts: Ints, loop: Loop, every: int) -> Order:
     """Return the order of a run under a gated model.
 
     Parameters
@@ -118,7 +116,7 @@ def gated_order(
     Ties are settled by (worker, iteration), as the message-level engine does. What a worker sends when its
     ``clock()`` has returned comes right behind the clock that let it: see `_Places`.
     """
-    workers, iterations = times.end.shape
+    workers = len(counts)
     places = _Places.of(times, gate, counts)
     worker, step = np.nonzero(places.made)
     rest = np.flatnonzero([count > 0 and not loop.pushes_at(count - 1) for count in counts])
@@ -133,7 +131,9 @@ def gated_order(
     counted = np.arange(0, int(counts.sum()) + 1, every) if every else np.zeros(0, np.int64)
     clocked = np.where(counted > 0, places.step * (2 * counted - 2), -1)
     if buffered:
-        return _rounds(places.place, counts, worker, step, read_step, computes, pushes, fetches, counted, clocked)
+        return _rounds(
+            places.place, counts, worker, step, read_step, computes, pushes, fetches, counted, clocked
+        )
     shown = places.behind[worker, read_step]
     if gate.reads and gate.bound < NEVER:
         opened = places.place.max(axis=0)

@@ -159,11 +159,11 @@ def _drops(
     """What the shards dropped, push by push."""
     for push in np.flatnonzero(order.pushes & ~order.accepted).tolist():
         worker = int(order.worker[push])
-        at, round = float(times.end[worker, order.step[push]]), int(order.version[push])
+        at, now = float(times.end[worker, order.step[push]]), int(order.version[push])
         for table in loop.pushed:
             for segment in layout.routes.segments:
                 row = _push_row(order, push, table, segment, loop, layout, tables, ids)
-                why = f"computed from a read of an older round than {round}"
+                why = f"computed from a read of an older round than {now}"
                 yield at, at, worker, {**row, "kind": "drop", "detail": why}
 
 
@@ -196,7 +196,8 @@ def _push_row(
 def applied_at(times: Timeline, order: Order) -> Any:
     """When what each entry completes is applied, seconds."""
     sent = np.concatenate([times.end, times.back[:, -1:]], axis=1)
-    last = np.concatenate([times.back, times.back[:, -1:]], axis=1)[order.worker, np.maximum(order.step - 1, 0)]
+    last = np.concatenate([times.back, times.back[:, -1:]], axis=1)[
+        order.worker, np.maximum(order.step - 1, 0)
+    ]
     arrived = np.where(order.computes, sent[order.worker, order.step], last) + times.latency
     return np.maximum.accumulate(arrived)
-

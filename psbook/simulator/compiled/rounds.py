@@ -1,7 +1,7 @@
 """The rounds of K gradients: who is first, event by event, for many runs at once (Dutta et al. 2018).
 
-Which gradients make an update depends on which come first, so there is no recursion over iterations. A run is a
-sequence of ends of computations; each costs O(workers). Messages take no time here.
+Which gradients make an update depends on which come first, so there is no recursion over iterations. A run
+is a sequence of ends of computations; each costs O(workers). Messages take no time here.
 """
 
 from __future__ import annotations
@@ -93,18 +93,24 @@ def collected(
     each = [models] * len(runs) if isinstance(models, Rounds) else list(models)
     kinds = {(model.waits, model.drops, model.cuts_short) for model in each}
     if len(kinds) != 1 or len(each) != len(runs):
-        raise InvalidJob(f"{len(each)} models of {len(kinds)} kinds for {len(runs)} runs; required: one kind, "
-                         "and one model, or one a run.")  # fmt: skip
+        raise InvalidJob(
+            f"{len(each)} models of {len(kinds)} kinds for {len(runs)} runs; required: one kind, and one "
+            "model, or one a run."
+        )
     workers, iterations = X.shape[-2:]
     many = np.broadcast_to(iterations if counts is None else np.asarray(counts), (workers,))
     needed = np.array([model.needed(workers) for model in each])
     made = np.arange(iterations) < many[:, None]
     ends = _ends(runs, needed, np.array(many), *kinds.pop())
     end, accepted, group, number, closes = (part.reshape(X.shape) for part in _gridded(ends, runs.shape))
-    last = np.take_along_axis(end, np.broadcast_to(np.maximum(many - 1, 0)[:, None], (*end.shape[:-1], 1)), -1)
+    last = np.take_along_axis(
+        end, np.broadcast_to(np.maximum(many - 1, 0)[:, None], (*end.shape[:-1], 1)), -1
+    )
     end = np.where(made, end, np.where(many[:, None] > 0, last, 0.0))
     start = _starts(runs, ends).reshape(X.shape)
-    return Collected(Timeline(np.where(made, start, end), end, end, 0.0, 1), accepted > 0, group, number, closes)
+    return Collected(
+        Timeline(np.where(made, start, end), end, end, 0.0, 1), accepted > 0, group, number, closes
+    )
 
 
 class _State(NamedTuple):
@@ -199,8 +205,10 @@ def _after(
     begins = ((ended & ~stays) | (waiting & closed)) & (step < counts)
     drawn = jnp.take_along_axis(seconds, jnp.minimum(step, seconds.shape[1] - 1)[:, None], 1)[:, 0]
     until = jnp.where(begins, now + drawn, jnp.where(ended, jnp.inf, s.until))
-    round = s.round + closed
-    after = _State(until, step, jnp.where(begins, round, s.read), inside & ~closed, jnp.where(closed, 0, size), round)
+    updates = s.round + closed
+    after = _State(
+        until, step, jnp.where(begins, updates, s.read), inside & ~closed, jnp.where(closed, 0, size), updates
+    )
     return after, _Ends(jnp.where(goes_on, i, -1), now, accepted, s.round, closes, cut, begins)
 
 
@@ -254,19 +262,17 @@ def rounds_order(found: Collected, counts: Ints, waits: bool, every: int) -> Ord
     """Return the order of a run under a model of rounds; parameters as for `gated_order`.
 
     An update's gradients are in the order in which a shard sums them, of worker id, where workers wait for
-    its end; else in the order of time, for a worker reads anew right behind its gradient. What is dropped comes
-    first, as its worker too reads at once.
+    its end; else in the order of time, for a worker reads anew right behind its gradient. What is dropped
+    comes first, as its worker too reads at once.
     """
     workers, iterations = found.accepted.shape
     worker, step = np.nonzero(np.arange(iterations) < counts[:, None])
-    accepted, group, number, closes = (
-        part[worker, step] for part in (found.accepted, found.group, found.number, found.closes)
-    )
+    accepted = found.accepted[worker, step]
+    group, number, closes = (part[worker, step] for part in (found.group, found.number, found.closes))
     keys = (step, worker, np.where(accepted, 0, number), accepted, group) if waits else (number, group)
     order = np.lexsort(keys)
-    worker, step, accepted, group, number, closes = (
-        part[order] for part in (worker, step, accepted, group, number, closes)
-    )
+    worker, step, group, number, closes = (part[order] for part in (worker, step, group, number, closes))
+    accepted = accepted[order]
     entries = np.arange(len(worker))
     last = np.searchsorted(group, np.arange(int(group.max(initial=-1)) + 1), side="right") - 1
     applies = np.zeros(len(worker), bool)
@@ -285,8 +291,8 @@ def rounds_order(found: Collected, counts: Ints, waits: bool, every: int) -> Ord
     counted = np.arange(0, len(worker) + 1, every) if every else np.zeros(0, np.int64)
     at = np.sort(np.where(closes > 0, 2 * number + closes - 1, -1)[closes > 0])
     closed = np.searchsorted(at, 2 * (counted - 1), side="right")
-    state = np.concatenate([[-1], last])
+    state, always = np.concatenate([[-1], last]), np.ones(len(worker), bool)
     return Order(
-        workers, worker, step, before, *[np.ones(len(worker), bool)] * 3, accepted, applies, shares[group],
+        workers, worker, step, before, always, always, always, accepted, applies, shares[group],
         state[closed], counted,
     )  # fmt: skip

@@ -195,7 +195,8 @@ def _columns(run: Inputs, sizes: tuple[int, ...]) -> tuple[Any, ...]:
     batch = np.maximum(batches.number[order.worker, step], 0) if len(step) else step
     numbers = np.array([sizes.index(size) for size in batches.sizes])
     return (
-        order.worker, place, keep, order.fetches, order.computes, order.pushes & order.accepted, order.applies,
+        order.worker, place, keep, order.fetches, order.computes, order.pushes & order.accepted,
+        order.applies,
         1.0 / np.maximum(order.share, 1), order.staleness, batch, numbers[batches.size[batch]],
     )  # fmt: skip
 
@@ -204,7 +205,9 @@ _executables: dict[Any, Any] = {}
 _compiling = threading.Lock()
 
 
-def _compiled(shape: Shape, frozen: Frozen, data: Any, arguments: tuple[Any, ...], group: int) -> tuple[Any, float]:
+def _compiled(
+    shape: Shape, frozen: Frozen, data: Any, arguments: tuple[Any, ...], group: int
+) -> tuple[Any, float]:
     """Return the scan for arguments of these shapes, and the seconds that making it took."""
     start, rates, rows, entries = arguments
     leaves, structure = jax.tree.flatten((data, arguments))
@@ -213,5 +216,7 @@ def _compiled(shape: Shape, frozen: Frozen, data: Any, arguments: tuple[Any, ...
         if key in _executables:
             return _executables[key], 0.0
         begun = time.perf_counter()
-        _executables[key] = scan_of(shape, frozen).lower(start, rates, data, rows, entries, group=group).compile()
+        _executables[key] = (
+            scan_of(shape, frozen).lower(start, rates, data, rows, entries, group=group).compile()
+        )
         return _executables[key], time.perf_counter() - begun

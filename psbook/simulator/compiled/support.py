@@ -123,7 +123,9 @@ def _of_kernel(job: Job, loop: Loop) -> str:
     try:
         _, pushed = jax.eval_shape(lambda rows, batch: gradients(loop, job.tables, rows, batch), rows, some)
     except Exception as error:  # noqa: BLE001  # a kernel may raise anything; it then runs message by message
-        return f"JAX cannot trace the kernel ({type(error).__name__}: {str(error).partition(chr(10))[0][:120]})"
+        return (
+            f"JAX cannot trace the kernel ({type(error).__name__}: {str(error).partition(chr(10))[0][:120]})"
+        )
     for name, grad in pushed.items():
         update = job.tables[name].update
         known = {"staleness": np.float32(0), "read": grad}

@@ -125,8 +125,8 @@ class Timeline:
 
     def run(self, number: int) -> Timeline:
         """Return one of several runs."""
-        parts = (part[number] for part in (self.served, self.end, self.back))
-        return Timeline(*parts, self.latency, self.n_fetch)
+        served, end, back = (part[number] for part in (self.served, self.end, self.back))
+        return Timeline(served, end, back, self.latency, self.n_fetch)
 
     @property
     def seconds(self) -> Seconds:
@@ -201,7 +201,13 @@ def timeline(
     bounds = np.array([kind.bound for kind in known], np.int64)
     with jax.enable_x64(True):
         parts = _recursion(
-            np.ascontiguousarray(np.moveaxis(runs, -1, 0)), active, fetch, bounds, float(latency), bounded.reads, bounded.clocks
+            np.ascontiguousarray(np.moveaxis(runs, -1, 0)),
+            active,
+            fetch,
+            bounds,
+            float(latency),
+            bounded.reads,
+            bounded.clocks,
         )
     served, end, back = (np.moveaxis(np.asarray(part), 0, -1).reshape(X.shape) for part in parts)
     return Timeline(served, end, back, float(latency), n_fetch)

@@ -16,9 +16,7 @@ class _Change(Fault):
     at: float
 
     def __post_init__(self) -> None:
-        self._set(
-            node=validation.node(self, "node", self.node), at=validation.moment(self, "at", self.at)
-        )
+        self._set(node=validation.node(self, "node", self.node), at=validation.moment(self, "at", self.at))
         if is_pattern(self.node):
             validation.refuse(self, "node", self.node, "one node", "name each in a line of its own")
 
