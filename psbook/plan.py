@@ -211,7 +211,6 @@ class Plan:
             "seed": self.seed,
             "buffered": self.model.buffered,
             "collects": self.model.collects,
-            "collects": self.model.collects,
             "delivery": layout.safety.delivery,
             "replicas": layout.safety.replicas,
             "safety": {**asdict(layout.safety), "active": layout.safety.active},
