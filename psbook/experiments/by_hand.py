@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from psbook.experiments.swept import Sweep
+from psbook.experiments.swept import HISTORY_COLUMNS, Sweep
 
 
 def by_hand(
@@ -53,4 +53,9 @@ def by_hand(
         name: {str(labels[place]): repr(labels[place]) for labels in curves}
         for place, name in enumerate(names)
     }
-    return Sweep(pd.DataFrame(table), pd.DataFrame(history), {"parameters": texts}, target)
+    return Sweep(
+        pd.DataFrame(table),
+        pd.DataFrame(history, columns=["hash", *HISTORY_COLUMNS]),
+        {"parameters": texts},
+        target,
+    )

@@ -70,8 +70,9 @@ def bootstrap(
 
     Notes
     -----
-    With 20 draws a nominal 95 % interval for the mean covers in some 90 % (exponential law) to 93 %
-    (normal law) of the cases, as bootstrap intervals of small samples do. One call costs O(n · resamples).
+    Intervals of few draws are too narrow, those for means most: of nominal 95 %, 94 % for the median and
+    90 % (exponential law) to 92 % (normal law) for the mean cover from 20 draws; from 5 draws 93 % and
+    81–84 %. Prefer medians. One call costs O(n · resamples).
 
     Examples
     --------
