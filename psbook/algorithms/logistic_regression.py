@@ -181,7 +181,7 @@ class Objective:
         portion = max(1, 2**22 // (self.X.shape[0] * int(np.prod(values.shape[2:]))))
         parts = [self._of_some(values[at : at + portion]) for at in range(0, len(values), portion)]
         penalty = 0.5 * self.l2 * np.square(values).sum(axis=tuple(range(1, values.ndim)))
-        return np.concatenate(parts) + penalty if parts else penalty
+        return np.asarray(np.concatenate([*parts, penalty[:0]]) + penalty)
 
     def _of_some(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         stacked = np.moveaxis(values, 0, -1)

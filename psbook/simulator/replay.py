@@ -142,7 +142,7 @@ class _Replay:
                 where = next(where for where, updates in self.updates.items() if at[where] < len(updates))
                 raise DataError(
                     f"update {at[where] + 1} of table {where.table!r} on shard {where.shard} was computed "
-                    "from a state that the trace does not lead to; required: all updates of the run, in one trace."
+                    "from a state that the trace does not lead to; required: all updates of the run."
                 )
         return self._tables()
 

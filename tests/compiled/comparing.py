@@ -95,6 +95,8 @@ GATED = [
     ps.BoundedDelay(0),
     ps.BoundedDelay(2),
     ps.ASP(),
+    ps.PSP(0, beta=1),
+    ps.PSP(1, beta=2, seed=3),
 ]
 ROUNDS = [ps.KSync(2), ps.KSync(3), ps.KBatchSync(2), ps.KAsync(2), ps.KBatchAsync(2), ps.BackupWorkers(1)]
 LAWS = [ps.Exponential(0.1), ps.Constant(0.1), ps.LogNormal(0.1, 0.5).spells(0.1, 4.0, 2).slow({1: 1.7})]

@@ -131,7 +131,7 @@ def test_an_update_of_several_gradients_is_divided_by_their_mean_staleness(model
     np.testing.assert_allclose(run.tables["w"], history[-1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("rule", RULES[2:], ids=str)
+@pytest.mark.parametrize("rule", RULES, ids=str)
 def test_both_engines_give_a_rule_the_same(rule):
     data = [np.linspace(-1, 1, 5, dtype="float32") * (rank + 1) for rank in range(3)]
     values = []

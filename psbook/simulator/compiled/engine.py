@@ -164,7 +164,7 @@ def _kind(point: Point) -> Any:
     return (
         id(job.program), id(job.data), id(job.evaluate), tables, job.batching, job.every, job.aggregate,
         workers_of(point), 0.0 if network is None else network.latency, point.model.buffered,
-        type(point.model) if gate is None else gate.clocks,
+        type(point.model) if gate is None else (gate.clocks, gate.lot),
     )  # fmt: skip
 
 

@@ -80,6 +80,14 @@ class Order:
         """Staleness of each push that counts."""
         return self.staleness[self.pushes & self.accepted]
 
+    @property
+    def staleness_of_updates(self) -> NDArray[np.float64]:
+        """Mean staleness of the pushes of the update that each entry is part of."""
+        pushes = self.pushes & self.accepted
+        update, number = self.version[:-1], int(self.version[-1]) + 1
+        sums = np.bincount(update[pushes], self.staleness[pushes], minlength=number)
+        return (sums / np.maximum(np.bincount(update[pushes], minlength=number), 1))[update]
+
     def slots(self) -> tuple[Ints, Ints]:
         """Say where each entry finds what it read, and where the state behind it is kept.
 
@@ -136,9 +144,14 @@ def gated_order(times: Timeline, gate: Gates, buffered: bool, counts: Ints, loop
         )
     shown = places.behind[worker, read_step]
     if gate.reads and gate.bound < NEVER:
-        opened = places.place.max(axis=0)
         needed = read_step - 1 - gate.bound
-        shown = np.maximum(shown, np.where(needed >= 0, opened[np.maximum(needed, 0)], -1))
+        lot = gate.sampled(workers, times.end.shape[1] + 1)
+        if lot is None:
+            opened = places.place.max(axis=0)[np.maximum(needed, 0)]
+        else:
+            looked_at = lot[read_step, worker]
+            opened = places.place[looked_at, np.maximum(needed, 0)[:, None]].max(axis=1, initial=-1)
+        shown = np.maximum(shown, np.where(needed >= 0, opened, -1))
     return Order(
         workers, worker, step, np.searchsorted(at, shown, side="right") - 1, fetches, computes, pushes,
         np.ones(len(worker), bool), pushes, np.full(len(worker), workers),

@@ -197,7 +197,7 @@ def _columns(run: Inputs, sizes: tuple[int, ...]) -> tuple[Any, ...]:
     return (
         order.worker, place, keep, order.fetches, order.computes, order.pushes & order.accepted,
         order.applies,
-        1.0 / np.maximum(order.share, 1), order.staleness, batch, numbers[batches.size[batch]],
+        1.0 / np.maximum(order.share, 1), order.staleness_of_updates, batch, numbers[batches.size[batch]],
     )  # fmt: skip
 
 

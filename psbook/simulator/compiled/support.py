@@ -128,9 +128,9 @@ def _of_kernel(job: Job, loop: Loop) -> str:
         )
     for name, grad in pushed.items():
         update = job.tables[name].update
-        known = {"staleness": np.float32(0), "read": grad}
 
-        def apply(value: Any, update: Any = update, known: Any = known) -> Any:
+        def apply(value: Any, update: Any = update) -> Any:
+            known = {"staleness": np.float32(0), "read": value}
             wanted = {need: known[need] for need in update.needs}
             return update.apply(jax.numpy, value, update.init(jax.numpy, value), value, **wanted)
 

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Consistency
+from psbook.core.consistency import ASP, BSP, PSP, SSP, BoundedDelay, Consistency
+from psbook.core.sampling import sample
 from psbook.errors import InvalidJob, Unsupported
 
 Seconds = NDArray[np.float64]
@@ -41,11 +42,21 @@ class Gates:
         Iterations; `NEVER`: no bound.
     reads, clocks : bool
         Whether reads wait, and whether ``clock()`` does.
+    lot : tuple of int, optional
+        Seed and number of those that a read looks at, drawn by lot; by default it looks at all.
     """
 
     bound: int
     reads: bool
     clocks: bool
+    lot: tuple[int, int] | None = None
+
+    def sampled(self, workers: int, iterations: int) -> NDArray[np.int64] | None:
+        """Whom each worker looks at before each iteration, shape (iterations, workers, number)."""
+        if self.lot is None:
+            return None
+        seed, number = self.lot
+        return sample(seed, np.arange(workers), np.arange(iterations)[:, None], workers, number)
 
 
 def gates(model: Consistency) -> Gates | None:
@@ -53,7 +64,7 @@ def gates(model: Consistency) -> Gates | None:
 
     >>> from psbook.core.consistency import SSP
     >>> gates(SSP(2))
-    Gates(bound=2, reads=True, clocks=False)
+    Gates(bound=2, reads=True, clocks=False, lot=None)
     """
     kind = type(model)
     if kind is ASP:
@@ -64,6 +75,8 @@ def gates(model: Consistency) -> Gates | None:
         return Gates(_whole(model.s), True, model.gates_clock)
     if kind is BoundedDelay and isinstance(model, BoundedDelay):
         return Gates(_whole(model.tau), True, True)
+    if kind is PSP and isinstance(model, PSP):
+        return Gates(_whole(model.s), True, False, (model.seed, model.beta))
     return None
 
 
@@ -190,7 +203,7 @@ def timeline(
             raise Unsupported(f"{each.label} waits for more than the slowest clock; required: BSP, SSP, "
                               "bounded delay or ASP. Run it message by message.")  # fmt: skip
     known = [kind for kind in kinds if kind is not None]
-    if len({(kind.reads, kind.clocks) for kind in known if kind.bound < NEVER}) > 1:
+    if len({(kind.reads, kind.clocks, kind.lot) for kind in known if kind.bound < NEVER}) > 1:
         raise InvalidJob("models that wait at different gates in one call; required: one call a kind.")
     bounded = next((kind for kind in known if kind.bound < NEVER), known[0])
     workers, iterations = X.shape[-2:]
@@ -199,47 +212,45 @@ def timeline(
     )
     fetch = np.arange(iterations) % n_fetch == 0
     bounds = np.array([kind.bound for kind in known], np.int64)
+    lot = bounded.sampled(workers, iterations)
     with jax.enable_x64(True):
         parts = _recursion(
-            np.ascontiguousarray(np.moveaxis(runs, -1, 0)),
-            active,
-            fetch,
-            bounds,
-            float(latency),
-            bounded.reads,
-            bounded.clocks,
-        )
+            np.ascontiguousarray(np.moveaxis(runs, -1, 0)), active, fetch, bounds, float(latency), lot,
+            bounded.reads, bounded.clocks,
+        )  # fmt: skip
     served, end, back = (np.moveaxis(np.asarray(part), 0, -1).reshape(X.shape) for part in parts)
     return Timeline(served, end, back, float(latency), n_fetch)
 
 
 @partial(jax.jit, static_argnames=("reads", "clocks"))
 def _recursion(
-    compute: Any, active: Any, fetch: Any, bounds: Any, latency: Any, reads: bool, clocks: bool
+    compute: Any, active: Any, fetch: Any, bounds: Any, latency: Any, lot: Any, reads: bool, clocks: bool
 ) -> tuple[Any, Any, Any]:
     """Advance all workers of all runs by an iteration at a time; arrays are (iterations, runs, workers)."""
     iterations, runs, workers = compute.shape
     each = jnp.arange(runs)
 
-    def gate(last: Any, needed: Any) -> Any:
-        """When the last worker's clock of iteration `needed` has arrived, by run."""
+    def gate(last: Any, needed: Any, whom: Any) -> Any:
+        """When the clocks of iteration `needed` have arrived, of all or of those who are looked at."""
         when = last[jnp.clip(needed, 0, iterations - 1), each]
-        return jnp.where(needed >= 0, when, -jnp.inf)[:, None]
+        when = when[:, None] if whom is None else when[:, whom].max(axis=-1, initial=-jnp.inf)
+        return jnp.where((needed >= 0)[:, None], when, -jnp.inf)
 
     def step(carry: tuple[Any, Any], x: tuple[Any, ...]) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
         ready, last = carry
-        c, seconds, makes, reads_now = x
+        c, seconds, makes, reads_now, whom = x
         arrived = ready + latency
-        served = jnp.maximum(arrived, gate(last, c - 1 - bounds)) if reads else arrived
+        served = jnp.maximum(arrived, gate(last, c - 1 - bounds, whom)) if reads else arrived
         start = jnp.where(reads_now, served + latency, ready)
         end = jnp.where(makes, start + seconds, ready)
         arrived = end + latency
-        last = last.at[c].set(arrived.max(axis=1))
+        last = last.at[c].set(arrived.max(axis=1) if lot is None else arrived)
         back = end
         if clocks:
-            back = jnp.where(makes, jnp.maximum(arrived, gate(last, c - bounds)) + latency, ready)
+            back = jnp.where(makes, jnp.maximum(arrived, gate(last, c - bounds, None)) + latency, ready)
         return (back, last), (jnp.where(makes, served, ready), end, back if clocks else None)
 
-    first = (jnp.zeros((runs, workers)), jnp.zeros((iterations, runs)))
-    _, (served, end, back) = jax.lax.scan(step, first, (jnp.arange(iterations), compute, active, fetch))
+    kept = (iterations, runs) if lot is None else (iterations, runs, workers)
+    first = (jnp.zeros((runs, workers)), jnp.zeros(kept))
+    _, (served, end, back) = jax.lax.scan(step, first, (jnp.arange(iterations), compute, active, fetch, lot))
     return served, end, end if back is None else back
