@@ -10,7 +10,7 @@ import pandas as pd
 from psbook.errors import InvalidJob
 from psbook.experiments.questions import front_of
 from psbook.view.picture import Picture, haloed, picture, tidy
-from psbook.view.style import FAINT, INK, seconds_label, style_of
+from psbook.view.style import FAINT, INK, style_of
 from psbook.view.swept import Source, family_of, grouped, model_of, swept
 
 
@@ -72,9 +72,8 @@ def plot_frontier(
     figure = picture(7.6, 4.4, head, note)
     axes = figure.subplots()
     tidy(axes)
-    axes.set_xlabel(
-        f"{time}, {seconds_label(data.unit)}" if time in ("seconds", "time_to_target_s") else time
-    )
+    timed = time == "seconds" or time.endswith("_s")
+    axes.set_xlabel(f"{time}, {data.unit}" if timed else time)
     axes.set_ylabel(quality)
     arrived = frame[finite].sort_values("time", kind="stable")
     front = arrived[arrived["front"]]

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from psbook.errors import InvalidJob
+from psbook.errors import DataError, InvalidJob
 from psbook.experiments.theory import asp_staleness_pmf, mean_staleness
 from psbook.laws import Exponential, Law
 from psbook.trace import Trace, statistics
 from psbook.view.picture import Picture, name_of, note_of, picture, say, tidy
-from psbook.view.staleness import NO_UPDATES, pmf
+from psbook.view.staleness import NO_UPDATES
 from psbook.view.style import FAINT, INK, style_of
 
 ONE_LAW = re.compile(r"(Exponential)\(([^()]*)\)(?:\.slow\((\{[^{}]*\})\))?")
@@ -31,15 +31,17 @@ def plot_staleness(trace: Trace) -> Picture:
     Returns
     -------
     Picture
-        Left the shares of updates, with the law of ASP under exponential times (T5), also of unequal rates,
-        and the mean that theory gives for ASP and the K family under any times (T6). Right, where there is a
-        law, what was found less what it says, with ± 2 standard deviations of as many independent draws.
+        Of the updates until the first worker ends; then the others meet fewer. Left their shares, with the
+        law of ASP under exponential times (T5), also of unequal rates, and the mean that theory gives for
+        ASP and the K family under any times (T6). Right, where there is a law, what was found less what it
+        says, with ± 2 standard deviations of as many independent draws.
     """
     label = name_of(trace)
-    shares = pmf(trace)
+    values = staleness_together(trace)
+    shares = np.bincount(values) / len(values) if len(values) else np.empty(0)
     rates = asp_rates(trace)
     expected = None if rates is None or not len(shares) else asp_staleness_pmf(rates, len(shares))
-    figure = picture(10.2 if expected is not None else 7.2, 4.0, f"{label}: staleness of the updates",
+    figure = picture(10.2 if expected is not None else 7.2, 4.0, f"{label}: staleness while all are at work",
                      note_of(trace))  # fmt: skip
     left, *rest = figure.subplots(1, 1 if expected is None else 2, squeeze=False,
                                   width_ratios=[1.0] if expected is None else [1.5, 1.0])[0]  # fmt: skip
@@ -51,11 +53,14 @@ def plot_staleness(trace: Trace) -> Picture:
         figure.psbook_sentence = f"{label}: {NO_UPDATES}".replace("\n", " ")
         return figure
     look = style_of(str(trace.meta.get("model", "")))
-    values = np.arange(len(shares))
-    mean = float(values @ shares)
-    left.bar(values, 100 * shares, width=0.86, color=look.color, alpha=0.75, label="found")
+    at = np.arange(len(shares))
+    mean = float(values.mean())
+    left.bar(at, 100 * shares, width=0.86, color=look.color, alpha=0.75, label="found")
     left.axvline(mean, color=look.color, linewidth=1.6, label=f"mean found: {mean:.4g}")
-    said = f"{label}: the applied updates are {mean:.4g} updates stale on average, {len(shares) - 1} at most."
+    said = (
+        f"{label}: updates are {mean:.4g} updates stale on average while all workers are at work, "
+        f"{len(shares) - 1} at most."
+    )
     law_mean = mean_of(trace)
     if law_mean is not None:
         left.axvline(
@@ -63,12 +68,11 @@ def plot_staleness(trace: Trace) -> Picture:
         )
         said += f" Theory's mean is {law_mean:.4g}: {mean - law_mean:+.3g} off."
     if expected is not None:
-        left.plot(values, 100 * expected, color=INK, linestyle="--", marker="o", markersize=2.5,
+        left.plot(at, 100 * expected, color=INK, linestyle="--", marker="o", markersize=2.5,
                   linewidth=1.2, label="theory: geometric by worker")  # fmt: skip
-        count = len(statistics.staleness(trace))
-        spread = 2 * np.sqrt(expected * (1 - expected) / count)
+        spread = 2 * np.sqrt(expected * (1 - expected) / len(values))
         beyond = int((np.abs(shares - expected) > spread).sum())
-        _difference(rest[0], values, shares - expected, spread, look.color)
+        _difference(rest[0], at, shares - expected, spread, look.color)
         said += (
             f" {beyond} of {len(shares)} shares are more than 2 standard deviations off the geometric law."
         )
@@ -89,6 +93,19 @@ def _difference(axes: Axes, values: np.ndarray, errors: np.ndarray, spread: np.n
     axes.axhline(0, color=INK, linewidth=0.9)
     axes.bar(values, 100 * errors, width=0.6, color=color)
     axes.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=FAINT)
+
+
+def staleness_together(trace: Trace) -> np.ndarray:
+    """Return the staleness of the updates that were applied until the first worker ended, (n,) int."""
+    try:
+        rows = statistics.staleness(trace)
+    except DataError:
+        return np.empty(0, np.int64)
+    ends = trace.of("finish")
+    ended = ends.loc[ends["node"].isin(trace.meta.get("workers", ())), "time"].min()
+    together = rows if np.isnan(ended) else rows[rows["time_s"] <= ended]
+    values: np.ndarray = together["staleness"].to_numpy(np.int64)
+    return values
 
 
 def asp_rates(trace: Trace) -> list[float] | None:
@@ -120,7 +137,7 @@ def _bare(trace: Trace) -> bool:
     meta = trace.meta
     return (
         meta.get("network_label", "no network cost") == "no network cost"
-        and not meta.get("service_label")
+        and meta.get("service_label", "") in ("", "0")
         and not meta.get("faults")
         and meta.get("backend", "simulator") == "simulator"
     )

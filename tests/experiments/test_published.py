@@ -6,12 +6,11 @@ import pytest
 
 import psbook as ps
 from psbook.core.consistency import BackupWorkers, KAsync, KBatchAsync, KSync
-from psbook.errors import InvalidJob, Unsupported
+from psbook.errors import InvalidJob
 from psbook.experiments import theory
 from psbook.experiments.published import FIGURES, reproduce
 from psbook.experiments.published.result import PREDICTED, Gate, Reproduction, table_of
 from psbook.experiments.published.schedules import update_times
-from psbook.experiments.published.wang_2017 import sampled
 from psbook.simulator.compiled.timing import timeline
 
 QUICK = [name for name in FIGURES if name != "momentum"]
@@ -85,37 +84,41 @@ def test_an_unknown_figure_is_refused():
 def test_updates_of_k_sync_and_k_batch_async_against_their_closed_forms():
     law, n, k, updates = ps.Gamma(1.0, 2.0), 8, 3, 4000
     times = np.stack([law.matrix(n, updates, seed) for seed in range(4)])
-    sync = update_times(KSync(k), times, updates)[:, -1].mean()
-    assert sync == pytest.approx(updates * theory.kth_of(law, k, n), rel=0.01)
-    batches = update_times(KBatchAsync(k), times, updates)[:, -1].mean()
-    assert batches == pytest.approx(theory.seconds_of_updates(updates, k, law, n), rel=0.01)
+    sync = update_times(KSync(k), times, updates)
+    np.testing.assert_allclose(sync, np.partition(times, k - 1, axis=1)[:, k - 1].cumsum(axis=1))
+    assert sync[:, -1].mean() == pytest.approx(updates * theory.kth_of(law, k, n), rel=0.01)
+    batches = update_times(KBatchAsync(k), times, updates)
+    arrivals = np.sort(times.cumsum(axis=2).reshape(4, -1), axis=1)
+    np.testing.assert_allclose(batches, arrivals[:, k - 1 : k * updates : k])
+    assert batches[:, -1].mean() == pytest.approx(theory.seconds_of_updates(updates, k, law, n), rel=0.01)
 
 
-def test_k_async_of_all_workers_is_bsp_and_of_one_is_asp():
-    times = ps.Exponential(1.0).matrix(5, 300, 3)
-    bsp = timeline(ps.BSP(), times[:, :100]).end.max(axis=0)
-    np.testing.assert_allclose(update_times(KAsync(5), times, 100), bsp)
-    np.testing.assert_allclose(update_times(BackupWorkers(0), times, 100), bsp)
-    ends = np.sort(times.cumsum(axis=1).ravel())[:100]
-    np.testing.assert_allclose(update_times(KAsync(1), times, 100), ends)
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_k_async_lets_the_first_k_start_anew_and_the_others_go_on(k):
+    times, updates = ps.Exponential(1.0).matrix(5, 300, 3), 200
+    finish, made, ends = times[:, 0].copy(), np.ones(5, int), []
+    for _ in range(updates):
+        first = np.argsort(finish)[:k]
+        ends.append(finish[first].max())
+        finish[first] = ends[-1] + times[first, made[first]]
+        made[first] += 1
+    np.testing.assert_allclose(update_times(KAsync(k), times[None], updates)[0], ends)
+    if k == 5:
+        bsp = timeline(ps.BSP(), times).end.max(axis=0)[:updates]
+        np.testing.assert_allclose(ends, bsp)
+        np.testing.assert_allclose(update_times(BackupWorkers(0), times[None], updates)[0], bsp)
 
 
 def test_a_late_worker_joins_the_round_that_it_finds():
     """Two of three are needed. Worker 2 is late in round 0, reads at 5 and is second in round 1."""
-    times = np.array([[1.0, 4.0, 1.0], [2.0, 9.0, 1.0], [5.0, 0.5, 1.0]])
-    # round 0 ends at 2 with workers 0, 1; round 1: worker 2 again at 5.5, worker 0 at 6.
-    np.testing.assert_allclose(update_times(BackupWorkers(1), times, 2), [2.0, 6.0])
+    times = np.array([[[1.0, 4.0, 1.0], [2.0, 9.0, 1.0], [5.0, 0.5, 1.0]]])
+    # Round 0 ends at 2 with workers 0, 1; in round 1 worker 2 is ready at 5.5, worker 0 at 6.
+    np.testing.assert_allclose(update_times(BackupWorkers(1), times, 2), [[2.0, 6.0]])
 
 
-def test_waiting_for_a_sample_of_all_is_ssp():
-    times = ps.Exponential(1.0).matrix(6, 80, 0)
-    everybody = np.tile(np.arange(6), (6, 1))
-    np.testing.assert_allclose(sampled(times, 2, lambda _: everybody), timeline(ps.SSP(2), times).end)
-
-
-def test_only_the_k_family_has_updates():
-    with pytest.raises(Unsupported, match="K family"):
-        update_times(ps.ASP(), np.ones((2, 2)), 1)
+def test_too_few_computations_are_refused():
+    with pytest.raises(InvalidJob, match="more computations"):
+        update_times(KSync(1), np.ones((1, 2, 3)), 9)
 
 
 # Pictures

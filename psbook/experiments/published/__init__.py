@@ -42,8 +42,8 @@ def reproduce(name: str, **settings: Any) -> Reproduction:
 
     Examples
     --------
-    >>> reproduce("dutta", seeds=6).met
-    True
+    >>> reproduce("psp", seeds=2).paper
+    'Wang, Catterall and Mortier 2017 (arXiv 1709.07772)'
     """
     found = ALIASES.get(name.lower(), name.lower())
     if found not in FIGURES:

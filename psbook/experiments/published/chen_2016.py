@@ -129,6 +129,6 @@ def reproduce(seeds: int = 4, rounds: int = 1000) -> Reproduction:
 
 def _with_late_workers(law: Law, needed: dict[int, float], rounds: int = 400) -> dict[int, float]:
     """Hours when a late worker ends its computation, as the paper's do, and joins the round it finds open."""
-    times = law.matrix(WORKERS, 2 * rounds, 1)
-    ends = {n: update_times(BackupWorkers(WORKERS - n), times, rounds)[-1] for n in range(90, WORKERS + 1)}
+    times = law.matrix(WORKERS, rounds + 100, 1)[None]
+    ends = {n: update_times(BackupWorkers(WORKERS - n), times, rounds)[0, -1] for n in range(90, WORKERS + 1)}
     return {n: float(needed[n] * end / rounds / 3600) for n, end in ends.items()}
