@@ -61,7 +61,9 @@ def reproduce(seeds: int = 24) -> Reproduction:
     times = np.stack([law.matrix(WORKERS, ITERATIONS, seed) for seed in range(seeds)])
     done = {model.label: progress(timeline(model, times).end) for model in (ASP(), SSP(STALENESS), BSP())}
     for beta in BETAS:
-        done[f"PSP({STALENESS}, {beta})"] = np.stack([_psp(times[seed], beta, seed) for seed in range(4)])
+        done[f"PSP({STALENESS}, {beta})"] = np.stack(
+            [_psp(times[seed], beta, seed) for seed in range(min(4, seeds))]
+        )
     medians = {name: float(np.median(each, axis=1).mean()) for name, each in done.items()}
     mean = float(done["ASP"].mean())
     settled = float(np.median(steady(STALENESS, seeds), axis=2).mean())
