@@ -98,6 +98,11 @@ class Plan:
             )
         if model.collects:
             check_rounds(model, safety, saves=checkpoints is not None or job.saved is not None)
+        if model.normed and safety.active:
+            raise InvalidJob(
+                f"{model.label} where nodes may be lost; required: safety=None, as only the replica that "
+                "answers knows what everybody has read."
+            )
         if checkpoints is not None:
             checkpoints.store()
             safety = replace(safety, checkpoint_every=checkpoints.every)

@@ -169,7 +169,9 @@ class Worker:
             return operation
         if shared(rows, value):
             rows = rows.copy()
-        self._host.submit(lambda ticket: DoPush(ticket, table, checked, rows), operation)
+        normed = self._host.client.model.normed and rows.size
+        norm = float(np.abs(rows).max()) if normed else 0.0
+        self._host.submit(lambda ticket: DoPush(ticket, table, checked, rows, norm), operation)
         return operation
 
     def clock(self, state: Any = None) -> Operation[int]:

@@ -54,6 +54,8 @@ class Cache:
         since = self._since.get(place)
         if since is None or reply.upto < since.start:
             return
+        if reply.unasked and place in self._copies and self._copies[place].reply.version > reply.version:
+            return
         since.start = reply.upto
         since.pushes = [push for push in since.pushes if push.id.sequence > reply.upto]
         if since.pushes and not additive:

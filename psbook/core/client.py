@@ -143,6 +143,7 @@ class Client:
         self._counted: dict[int, int] = {}
         """Clock that each shard had counted when this program started again."""
         self._cache = Cache()
+        self._caches = {spec.name: spec.cache or (model.eager and self.clocked) for spec in layout.tables}
         self._collects = model.collects and self.clocked
         self._rounds: dict[int, tuple[int, int]] = {}
         """By shard: clock of the last read that the program took up, and the oldest round it saw then."""
@@ -226,7 +227,7 @@ class Client:
     def _pull(self, command: DoPull, now: float) -> list[Action]:
         actions: list[Action] = []
         pending = Pending(command.ticket, now)
-        caching = self._specs[command.table].cache
+        caching = self._caches[command.table]
         for shard, keys, start, stop in self._partitions[command.table].split(command.keys):
             if caching:
                 part = self._cache.find(command.table, shard, keys, start, stop)
@@ -248,12 +249,15 @@ class Client:
 
     def _pulled(self, reply: PullReply, now: float) -> list[Action]:
         pending = self._pending.get(reply.id)
+        if reply.unasked:
+            self._cache.keep(reply, self._specs[reply.table].additive)
+            return []
         if pending is None or not same(reply.keys, self._requests[reply.id].keys):  # type: ignore[union-attr]
             return []  # a repeated answer, or one to what was asked before the shard was cut
         del self._pending[reply.id], self._requests[reply.id]
         shard = reply.id.shard
         start, stop = pending.parts[shard]
-        if self._specs[reply.table].cache:
+        if self._caches[reply.table]:
             self._cache.keep(reply, self._specs[reply.table].additive)
         pending.parts[shard] = Part(start, stop, reply)
         pending.missing -= 1
@@ -303,7 +307,8 @@ class Client:
             redone = self.clock < self._counted.get(shard, 0)  # the shard has it, and takes it no more
             if self._collects:
                 self._wrote_to.add(shard)
-            if spec.cache and not self.model.buffered and not redone:
+            push.norm = command.norm
+            if self._caches[command.table] and not self.model.buffered and not redone:
                 self._cache.wrote(push, spec.additive)
             actions.append(self._send_push(push, shard, pending))
         if not pending.missing:

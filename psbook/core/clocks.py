@@ -25,7 +25,7 @@ class Clocks:
     1
     """
 
-    __slots__ = ("_active", "_count", "min", "reached")
+    __slots__ = ("_active", "_count", "_last", "min", "reached", "times")
 
     def __init__(self, ranks: Iterable[int], start: int = 0) -> None:
         self._active = dict.fromkeys(ranks, start)
@@ -33,6 +33,9 @@ class Clocks:
         self.reached = dict(self._active)
         """Last clock of every worker ever seen, finished ones included."""
         self.min: float = start if self._active else math.inf
+        self.times: dict[int, tuple[float, float]] = {}
+        """When each worker made its last two clocks [s], if it has made two and times are noted."""
+        self._last: dict[int, float] = {}
 
     def __getitem__(self, rank: int) -> int:
         return self._active[rank]
@@ -70,6 +73,12 @@ class Clocks:
         self._count[before] -= 1
         self._count[clock] = self._count.get(clock, 0) + 1
         return self._settle()
+
+    def note(self, rank: int, now: float) -> None:
+        """Note when a worker made a clock."""
+        if rank in self._last:
+            self.times[rank] = self._last[rank], now
+        self._last[rank] = now
 
     def remove(self, rank: int) -> bool:
         """Take a finished or dead worker out of ``min``; return whether ``min`` rose."""

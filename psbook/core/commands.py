@@ -21,12 +21,13 @@ class DoPull:
 
 @dataclass(slots=True, eq=False)
 class DoPush:
-    """Add a value, sliceable along the keys, to keys of a table."""
+    """Add a value, sliceable along the keys, to keys of a table; `norm`: its largest magnitude."""
 
     ticket: int
     table: str
     keys: Keys
     value: Any
+    norm: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

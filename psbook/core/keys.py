@@ -143,6 +143,19 @@ def same(one: Keys, other: Keys) -> bool:
     return np.array_equal(one, other)
 
 
+def union(one: Keys, other: Keys) -> Keys:
+    """Return the keys that are in either; a range if they are one.
+
+    >>> union(KeyRange(0, 3), np.array([2, 3])), union(np.array([1]), np.array([4]))
+    (KeyRange(start=0, stop=4), array([1, 4]))
+    """
+    if same(one, other):
+        return one
+    keys = np.union1d(*(np.arange(k.start, k.stop) if isinstance(k, KeyRange) else k for k in (one, other)))
+    whole = span(keys)
+    return whole if whole.size == len(keys) else keys
+
+
 def within(keys: Keys, start: int, stop: int) -> Slice:
     """Return the part of a request between two keys, and where it lies in the request.
 

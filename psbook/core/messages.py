@@ -81,7 +81,8 @@ class Pull:
 class PullReply:
     """The value, the shard's ``min`` and version when it was read, and where the request spent its time.
 
-    ``round`` is the shard's, if it collects gradients in rounds.
+    ``round`` is the shard's, if it collects gradients in rounds. `unasked`: for the cache, of the keys that
+    the worker has read before.
     ``upto`` is the number of the reader's last message to the shard whose effect the value contains: that of
     the pull, or of a later one if the pull was parked.
     """
@@ -97,6 +98,7 @@ class PullReply:
     sent: float = math.nan
     upto: int = 0
     round: int = -1
+    unasked: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +106,7 @@ class Push:
     """Add `value` times `scale` to `keys`, through the table's update function.
 
     It belongs to `clock`, and was computed from the reply to `read`, which had `read_version` (−1: none).
+    `norm` is the largest magnitude of the whole value that it is a part of, if the model asks for it.
     """
 
     id: MessageId
@@ -118,6 +121,7 @@ class Push:
     epoch: int = 0
     sent: float = math.nan
     received: float = math.nan
+    norm: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

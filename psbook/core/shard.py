@@ -28,9 +28,9 @@ from psbook.core.actions import (
 )
 from psbook.core.clocks import Clocks
 from psbook.core.collection import Collection
-from psbook.core.consistency import Consistency, Rounds
+from psbook.core.consistency import VAP, Consistency, Rounds
 from psbook.core.controls import CONTROLLER, ModelSet, Remove, Removed, SetModel
-from psbook.core.keys import count, within
+from psbook.core.keys import count, union, within
 from psbook.core.layout import Layout
 from psbook.core.messages import (
     Ack,
@@ -50,6 +50,7 @@ from psbook.core.messages import (
 )
 from psbook.core.ranged_clocks import RangedVectorClock
 from psbook.core.routes import Segment, key_at
+from psbook.core.transit import Transit
 from psbook.core.window import UNORDERED, Standing, Window
 from psbook.errors import ModelError, ProtocolError
 
@@ -101,6 +102,10 @@ class Shard:
         """Pushes by worker, until its clock message comes, if a clock is to be atomic (E2b)."""
         self.collection = Collection() if model.collects else None
         """Gradients that wait to be applied together, under a model of rounds."""
+        self.transit = Transit() if model.normed else None
+        """What of the pushes others have not read, under a model that bounds it."""
+        self._readers: dict[tuple[int, str], Pull] | None = {} if model.eager else None
+        """What each worker has read of each table, if it is to be sent that unasked."""
         self.explains = True
         """Whether a parked request says why it waits, which costs O(workers)."""
         self.counted = 0
@@ -311,9 +316,14 @@ class Shard:
         return self._pull(pull, now)
 
     def _pull(self, pull: Pull, now: float) -> list[Action]:
-        if self._may(pull):
-            return [self._answer(pull, 0.0)]
-        return self._park(pull, now)
+        if self._readers is not None and pull.id.rank in self.clocks:
+            known = self._readers.get((pull.id.rank, pull.table), pull)
+            self._readers[pull.id.rank, pull.table] = replace(pull, keys=union(known.keys, pull.keys))
+        may = self._may(pull)
+        actions: list[Action] = [self._answer(pull, 0.0)] if may else self._park(pull, now)
+        if self.transit is not None and self.parked:  # others have waited for this worker to read
+            actions = [*actions, *self._release(now)]
+        return actions
 
     def _push(self, push: Push, now: float) -> list[Action]:
         rank = push.id.rank
@@ -368,6 +378,8 @@ class Shard:
         rose = self.clocks.advance(rank, clock.clock, clock.jump or self.restored)
         self._pushed.pop(rank, None)
         self._halfway.pop(rank, None)
+        if self.model.timed and not clock.jump:
+            self.clocks.note(rank, now)
         if not clock.jump or self.restored:
             self.counted += steps
         if rose and self.rounds:
@@ -379,6 +391,8 @@ class Shard:
             actions.append(Snapshot(self.counted, self.updates, self.number))
         if self.parked and (rose or not self.model.min_only):
             actions += self._release(now)
+        if rose and self._readers:
+            actions += self._send_unasked(actions)
         if self.model.gates_clock:
             actions += [self._ack(clock)] if self._may(clock) else self._park(clock, now)
         elif self._acknowledges:
@@ -453,7 +467,23 @@ class Shard:
         actions = self._settle(rank)
         rose = self.clocks.remove(rank)
         actions += self._close_rounds() if rose else []
-        return actions + self._end_round(now) + self._release(now)
+        if self.transit is not None:
+            self.transit.forget(rank)
+        actions += self._end_round(now) + self._release(now)
+        if rose and self._readers:
+            actions += self._send_unasked(actions)
+        return actions
+
+    def _send_unasked(self, actions: list[Action]) -> list[Action]:
+        """Answer every worker anew what it has read before, but for whom an answer is among the actions."""
+        fresh = {(action.to, action.reply.table) for action in actions if isinstance(action, Answer)}
+        answers: list[Action] = []
+        for (rank, table), pull in self._readers.items():  # type: ignore[union-attr]  # asked before
+            if rank in self.clocks and (self.layout.node(rank), table) not in fresh:
+                answer = self._answer(pull, 0.0)
+                answer.reply.unasked = True
+                answers.append(answer)
+        return answers
 
     def _may(self, message: Pull | Clock) -> bool:
         rank = message.id.rank
@@ -461,6 +491,8 @@ class Shard:
             return True
         if self.collection is not None:
             return not (self._of_rounds.waits and type(message) is Pull and rank in self.collection)
+        if self.transit is not None:
+            return type(message) is not Pull or self._in_transit(rank) <= self._of_values.limit(message.clock)
         ask = self.model.may_read if type(message) is Pull else self.model.may_clock
         try:
             return ask(rank, message.clock, self.clocks)
@@ -469,6 +501,17 @@ class Shard:
                 f"{type(self.model).__name__}.{ask.__name__} raised {type(error).__name__}: {error}; "
                 "required: a bool, from (rank, clock, clocks)."
             ) from error
+
+    def _in_transit(self, rank: int) -> float:
+        """How much of a worker's pushes others lack that do not wait for a read themselves."""
+        transit: Transit = self.transit  # type: ignore[assignment]  # asked before
+        waiting = {each.message.id.rank for each in self.parked}
+        return transit.of(rank, {other for other, _ in self.clocks.items() if other not in waiting})
+
+    @property
+    def _of_values(self) -> VAP:
+        """The model, where values are bounded."""
+        return self.model  # type: ignore[return-value]
 
     def _park(self, message: Pull | Clock, now: float) -> list[Action]:
         self.parked.append(Waiting(message, now))
@@ -488,6 +531,8 @@ class Shard:
             pull = type(message) is Pull
             actions.append(self._answer(message, seconds) if pull else self._ack(message, seconds))  # type: ignore[arg-type]
         self.parked = still
+        if self.transit is not None and actions and still:  # who was answered holds nobody up any more
+            actions += self._release(now)
         return actions
 
     def _close_rounds(self) -> list[Action]:
@@ -515,6 +560,10 @@ class Shard:
     def _apply(self, table: str, pushes: list[Push], scale: float) -> Apply:
         version = self.versions[table] + 1
         self.versions[table] = version
+        if self.transit is not None:
+            for push in pushes:
+                if push.id.rank in self.clocks:
+                    self.transit.wrote(push.id.rank, table, version, push.norm * push.scale)
         return Apply(table, pushes, scale, version, self.number)
 
     def _answer(self, pull: Pull, parked: float) -> Answer:
@@ -523,6 +572,8 @@ class Shard:
         reply.upto = self._windows[pull.id.rank].last
         if self.collection is not None:
             reply.round = self.collection.round
+        if self.transit is not None and pull.id.rank in self.clocks:
+            self.transit.read(pull.id.rank, pull.table, version)
         return Answer(self.layout.node(pull.id.rank), reply, self.number)
 
     def _ack(self, message: Write, parked: float = 0.0) -> Send:
@@ -593,6 +644,8 @@ class Shard:
         self.parked = [waiting for waiting in self.parked if type(waiting.message) is not Pull]
         for window in self._windows.values():
             window.held.clear()
+        if self._readers:
+            self._readers.clear()
 
     def part(self, segment: Segment) -> Shard:
         """Return a copy that is cut down to a part of the range, with the same clocks and windows (C1)."""
@@ -631,6 +684,12 @@ class Shard:
             return (
                 f"{name(message.id.rank)} reads at clock {message.clock}; {self.model.label} makes it wait: "
                 f"{len(self.collection)} gradients of round {self.collection.round} are there"
+            )
+        if self.transit is not None:
+            return (
+                f"{name(message.id.rank)} reads at clock {message.clock}; {self.model.label} makes it wait: "
+                f"{self._in_transit(message.id.rank):g} of its updates are in transit, at most "
+                f"{self._of_values.limit(message.clock):g} may be"
             )
         slowest = self.model.held_by(message.id.rank, message.clock, self.clocks)
         behind = ", ".join(name(rank) for rank in slowest[:3]) + (" …" if len(slowest) > 3 else "")

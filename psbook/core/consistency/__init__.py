@@ -16,6 +16,8 @@ the shard has counted: `may_read` and `may_clock`. A model of your own answers t
 
 from psbook.core.consistency.base import Consistency
 from psbook.core.consistency.bulk import BSP, Serial
+from psbook.core.consistency.dynamic import DSSP
+from psbook.core.consistency.eager import ESSP
 from psbook.core.consistency.parsing import parse_model
 from psbook.core.consistency.rounds import (
     BackupWorkers,
@@ -27,12 +29,16 @@ from psbook.core.consistency.rounds import (
 )
 from psbook.core.consistency.sampled import PSP
 from psbook.core.consistency.stale import ASP, SSP, BoundedDelay
+from psbook.core.consistency.values import VAP
 
 __all__ = [
     "ASP",
     "BSP",
+    "DSSP",
+    "ESSP",
     "PSP",
     "SSP",
+    "VAP",
     "BackupWorkers",
     "BoundedDelay",
     "Consistency",

@@ -19,6 +19,12 @@ class Consistency:
         Pushes are kept aside and applied once, when every worker has clocked (BSP).
     collects : bool
         Gradients are kept aside and applied some at a time, whoever they are of (`Rounds`).
+    timed : bool
+        The clocks are to note the times at which they came.
+    eager : bool
+        Shards send unasked what was read before, each time that ``min`` rises (`ESSP`).
+    normed : bool
+        Pushes carry the largest magnitude of their value (`VAP`).
     min_only : bool
         The answers depend on the minimum of the clocks only, so that parked requests need looking at
         only when it rises. Leave it ``False`` unless that is so.
@@ -26,6 +32,9 @@ class Consistency:
 
     buffered: ClassVar[bool] = False
     collects: ClassVar[bool] = False
+    timed: ClassVar[bool] = False
+    eager: ClassVar[bool] = False
+    normed: ClassVar[bool] = False
     min_only: ClassVar[bool] = False
 
     def check(self, workers: int) -> None:

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from psbook.core.consistency.base import Consistency
 from psbook.core.consistency.bulk import BSP, Serial
+from psbook.core.consistency.dynamic import DSSP
+from psbook.core.consistency.eager import ESSP
 from psbook.core.consistency.rounds import BackupWorkers, KAsync, KBatchAsync, KBatchSync, KSync
 from psbook.core.consistency.sampled import PSP
 from psbook.core.consistency.stale import ASP, SSP, BoundedDelay
+from psbook.core.consistency.values import VAP
 from psbook.errors import InvalidJob
 
 
@@ -27,6 +30,9 @@ FORMS: dict[str, Form] = {
     "asp": Form((), 0, ASP),
     "ssp": Form(("s",), 1, SSP),
     "delay": Form(("tau",), 1, BoundedDelay),
+    "essp": Form(("s",), 0, ESSP),
+    "dssp": Form(("low", "high"), 0, DSSP),
+    "vap": Form(("bound",), 0, VAP),
     "psp": Form(("s", "beta"), 0, PSP),
     "backup": Form(("b",), 0, BackupWorkers),
     "ksync": Form(("k",), 0, KSync),
