@@ -1,9 +1,25 @@
-"""Questions put to many runs: comparisons of consistency models, and checks of the runs themselves."""
+"""Questions put to many runs: comparisons, sweeps and their answers, and checks of the runs themselves."""
 
 from psbook.experiments.comparing import compare
 from psbook.experiments.comparison import Comparison
 from psbook.experiments.determinism import check_determinism
+from psbook.experiments.intervals import bootstrap
+from psbook.experiments.questions import loss_at, pareto, time_to_target
 from psbook.experiments.sweeping import sweep
 from psbook.experiments.swept import Sweep
+from psbook.experiments.tuning import at_best_rate, best_rate, tuned_comparison
 
-__all__ = ["Comparison", "Sweep", "check_determinism", "compare", "sweep"]
+__all__ = [
+    "Comparison",
+    "Sweep",
+    "at_best_rate",
+    "best_rate",
+    "bootstrap",
+    "check_determinism",
+    "compare",
+    "loss_at",
+    "pareto",
+    "sweep",
+    "time_to_target",
+    "tuned_comparison",
+]

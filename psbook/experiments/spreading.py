@@ -51,7 +51,7 @@ def spread(
         check_versions(client, processes(client), VERSION)
         futures = _submit(client, pieces, fall_back)
         try:
-            for future in as_completed(futures):  # type: ignore[no-untyped-call]
+            for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
                 if future.status != "finished":
                     error = future.exception()
                     raise ClusterError(

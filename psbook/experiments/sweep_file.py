@@ -113,14 +113,14 @@ def sweep_of(given: Mapping[str, Any]) -> SweepFile:
     psbook.errors.InvalidJob: over.modle: unknown key; required: one of model, ...; did you mean over.model?
     """
     top = _section(given, "", {**TOP, **dict.fromkeys(("job", "cluster", "over"), _table)})
+    settings = _section(top.get("job", {}), "job", JOB)
+    cluster = _section(top.get("cluster", {}), "cluster", CLUSTER)
     over = {name: _values(name, values) for name, values in top.get("over", {}).items()}
     if not over:
         raise InvalidJob('over: missing; required: a table such as [over] with model = ["bsp", "asp"].')
     return SweepFile(
-        _job(_section(top.get("job", {}), "job", JOB), over),
-        Simulator(**_section(top.get("cluster", {}), "cluster", CLUSTER)),
-        over, top.get("seeds", 20), top.get("target"), top.get("engine", "auto"),
-        Path(top.get("out", "psbook-sweep")),
+        _job(settings, over), Simulator(**cluster), over, top.get("seeds", 20), top.get("target"),
+        top.get("engine", "auto"), Path(top.get("out", "psbook-sweep")),
     )  # fmt: skip
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
+from typing import Any
 
 from psbook.errors import InvalidJob
-from psbook.experiments.swept import PLOTS, Sweep, in_words
-from psbook.experiments.tuning import tuned_comparison
+from psbook.experiments.swept import Sweep, in_words
+from psbook.experiments.tuning import at_best_rate, tuned_comparison
 
 
 def tuned_text(sweep: Sweep) -> str:
@@ -25,10 +25,7 @@ def tuned_text(sweep: Sweep) -> str:
     >>> print(tuned_text(by_hand(["model", "rate"], curves)).splitlines()[0])
     Each model at its own best rate, chosen on 1 seeds and reported on 1 others:
     """
-    several = all(len(sweep.table[name].unique()) > 1 for name in ("model", "rate") if name in sweep.table)
-    if not {"model", "rate"} <= set(sweep.parameters) or not several:
-        return ""
-    if len(sweep.seeds) < 2 or sweep.history.empty:
+    if not _tunable(sweep):
         return ""
     places = [name for name in sweep.parameters if name not in ("model", "rate")]
     frame = tuned_comparison(sweep, by=places, target=sweep.target)
@@ -42,16 +39,34 @@ def tuned_text(sweep: Sweep) -> str:
 
 
 def save_pictures(sweep: Sweep, folder: Path) -> list[str]:
-    """Write those pictures of a sweep that this version can draw of it; return their names."""
-    view = importlib.import_module("psbook.view")
+    """Write the pictures of a sweep that it has the parameters for; return their names.
+
+    Models are compared at their own best rates, where there is a choice.
+    """
+    tuned = sweep
+    if _tunable(sweep):
+        by = [name for name in sweep.parameters if name != "rate"]
+        tuned = at_best_rate(sweep, by, target=sweep.target)
+    varied = [name for name in sweep.parameters if sweep.table[name].nunique() > 1]
+    wanted: dict[str, tuple[Sweep, dict[str, Any]]] = {"shares": (tuned, {})}
+    if not sweep.history.empty:
+        wanted |= {"bands": (tuned, {}), "frontier": (sweep, {})}
+        if len(varied) > 1:
+            wanted["heatmap"] = sweep, {"x": varied[-1], "y": varied[-2]}
     names = []
-    for what, plot in PLOTS.items():
-        if not hasattr(view, plot):
-            continue
+    for what, (shown, options) in wanted.items():
         try:
-            figure = sweep.plot(what)
-        except InvalidJob:  # this sweep has not what the picture shows, such as two parameters
+            figure = shown.plot(what, **options)
+        except InvalidJob:  # nothing finite to draw, say: the tables are there
             continue
         figure.savefig(folder / f"{what}.png", dpi=150)
         names.append(f"{what}.png")
     return names
+
+
+def _tunable(sweep: Sweep) -> bool:
+    """Whether there are models to compare and rates to choose, and seeds for both."""
+    varied = [
+        name for name in ("model", "rate") if name in sweep.parameters and sweep.table[name].nunique() > 1
+    ]
+    return len(varied) == 2 and len(sweep.seeds) > 1 and not sweep.history.empty

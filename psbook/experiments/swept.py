@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from psbook.errors import InvalidJob, Unsupported
+from psbook.errors import InvalidJob
 from psbook.experiments.intervals import Statistic, bootstrap
 from psbook.experiments.store import Store
 from psbook.trace.statistics import SUMMARY, documented
@@ -39,7 +39,16 @@ HISTORY_COLUMNS = {
 }
 """Columns of `Sweep.history` beside ``run``, the parameters, ``seed`` and ``hash``."""
 
-PLOTS = {"bands": "plot_sweep_bands", "heatmap": "plot_heatmap", "frontier": "plot_frontier"}
+PLOTS = {
+    "bands": "plot_sweep_bands",
+    "efficiency": "plot_efficiency",
+    "frontier": "plot_frontier",
+    "heatmap": "plot_heatmap",
+    "shares": "plot_waiting_shares",
+    "throughput": "plot_throughput",
+    "winners": "plot_winners",
+}
+"""What `Sweep.plot` draws, by the functions of `psbook.view` that do."""
 
 
 class Sweep:
@@ -110,6 +119,37 @@ class Sweep:
     def good(self) -> pd.DataFrame:
         """Rows of `table` whose runs did not fail."""
         return self.table[self.table["error"] == ""]
+
+    def where(self, **values: Any) -> Sweep:
+        """Return the runs that have these values of parameters; a list means any of them.
+
+        Raises
+        ------
+        InvalidJob
+            If a name is no parameter, or no run is left.
+
+        Examples
+        --------
+        >>> from psbook.experiments.by_hand import by_hand
+        >>> sweep = by_hand(["model"], {(name,): [[1, 0.5]] for name in ("BSP", "SSP(2)", "ASP")})
+        >>> sweep.where(model=["BSP", "ASP"], seed=0).table["model"].tolist()
+        ['BSP', 'ASP']
+        """
+        kept = pd.Series(True, index=self.table.index)
+        for name, wanted in values.items():
+            if name not in (*self.parameters, "seed", "engine"):
+                raise InvalidJob(f"{name}={wanted!r}; required: a parameter: {', '.join(self.parameters)}.")
+            kept &= self.table[name].isin(
+                [wanted] if isinstance(wanted, str) or np.isscalar(wanted) else wanted
+            )
+        if not kept.any():
+            raise InvalidJob(f"no run has {values}; required: values of {self.title}.")
+        return self.part(kept)
+
+    def part(self, kept: pd.Series[bool]) -> Sweep:
+        """Return the sweep of some rows of the table."""
+        table = self.table[kept]
+        return Sweep(table, self.history[self.history["hash"].isin(table["hash"])], self.meta, self.target)
 
     def times_to(self, target: float) -> pd.Series[Any]:
         """Seconds to a target loss by ``run``; infinite for a run that never reached it, NaN if it failed."""
@@ -196,29 +236,26 @@ class Sweep:
         }
         return frame_of(rows, names, meanings, confidence)
 
-    def plot(self, what: str = "bands", **options: Any) -> Any:
-        """Draw the sweep; a matplotlib Figure.
+    def plot(self, what: str = "bands", *arguments: Any, **options: Any) -> Any:
+        """Draw the sweep; a matplotlib Figure that also says in a sentence what it shows.
 
         Parameters
         ----------
         what
-            "bands": losses over time; "heatmap": a quantity over two parameters; "frontier": time against
-            quality.
-        **options
-            Of the function in `psbook.view`.
+            "bands": losses over time and updates; "efficiency": hardware × statistical efficiency; "heatmap":
+            a quantity over two parameters; "frontier": time against quality; "shares": where the workers'
+            time went; "throughput": iterations a second against workers; "winners": who wins where.
+        *arguments, **options
+            Of the function in `psbook.view`, such as ``plot("heatmap", "time_to_target_s", x="rate")``.
 
         Raises
         ------
-        Unsupported
-            If there is no such picture.
+        InvalidJob
+            If there is no such picture, or the sweep has not what it shows.
         """
-        view = importlib.import_module("psbook.view")
-        found = {name: plot for name, plot in PLOTS.items() if hasattr(view, plot)}
-        if what not in found:
-            raise Unsupported(
-                f"plot({what!r}); required: one of {', '.join(found) or 'none in this version'}."
-            )
-        return getattr(view, found[what])(self, **options)
+        if what not in PLOTS:
+            raise InvalidJob(f"plot({what!r}); required: one of {', '.join(PLOTS)}.")
+        return getattr(importlib.import_module("psbook.view"), PLOTS[what])(self, *arguments, **options)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write ``table.parquet``, ``history.parquet`` and ``sweep.json`` into a folder; return it."""

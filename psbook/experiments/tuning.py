@@ -127,6 +127,38 @@ def best_rate(
     return frame_of(rows, names, meanings, confidence)
 
 
+def at_best_rate(
+    sweep: Sweep,
+    by: str | Sequence[str] = "model",
+    *,
+    rate: str = "rate",
+    seconds: float | None = None,
+    target: float | None = None,
+    tuning: int | Iterable[int] | None = None,
+) -> Sweep:
+    """Return the runs of each model at its own best learning rate, on the seeds that did not choose it.
+
+    Parameters
+    ----------
+    sweep, by, rate, seconds, target, tuning
+        As for `best_rate`.
+
+    Examples
+    --------
+    >>> from psbook.experiments.by_hand import by_hand
+    >>> curves = {(model, rate): [[1.0, rate]] * 4 for model in ("BSP", "ASP") for rate in (0.1, 0.5)}
+    >>> tuned = at_best_rate(by_hand(["model", "rate"], curves))
+    >>> tuned.table[["model", "rate", "seed"]].values.tolist()
+    [['BSP', 0.1, 2], ['BSP', 0.1, 3], ['ASP', 0.1, 2], ['ASP', 0.1, 3]]
+    """
+    names, _, _, reporting = _prepared(sweep, by, rate, seconds, target, tuning)
+    best = best_rate(sweep, by, rate=rate, seconds=seconds, target=target, tuning=tuning)
+    chosen = set(best[[*names, rate]].itertuples(index=False, name=None))
+    runs = sweep.table[[*names, rate]].itertuples(index=False, name=None)
+    kept = pd.Series([run in chosen for run in runs], index=sweep.table.index)
+    return sweep.part(kept & sweep.table["seed"].isin(reporting))
+
+
 def tuned_comparison(
     sweep: Sweep,
     compare: str = "model",
