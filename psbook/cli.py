@@ -254,7 +254,9 @@ def campaign(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="li, chen, dutta, psp (or P1, P3, P5, P7), or all.")] = "all",
+    name: Annotated[
+        str, typer.Argument(help="li, chen, dutta, psp, momentum (or P1, P3, P5, P7, P9), or all.")
+    ] = "all",
     out: Annotated[Path, typer.Option(help="Folder for tables (CSV) and pictures (PNG).")] = Path(
         "psbook-figures"
     ),

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from psbook.experiments.published.result import Reproduction
 from psbook.view.picture import Picture, haloed, picture, tidy
 from psbook.view.style import FAINT, FAMILIES, INK, LineStyle, style_of, styles
+from psbook.view.swept import looks_of
 
 PUBLISHED: dict[str, Any] = {
     "color": INK,
@@ -180,6 +181,33 @@ def _psp(figure: Picture, result: Reproduction) -> str:
     return f"Median iterations after 400 s: {', '.join(said)}."
 
 
+def _momentum(figure: Picture, result: Reproduction) -> str:
+    curves, best = result.curves["losses"], result.curves["best"]
+    left, right = figure.subplots(1, 2, width_ratios=[1.4, 1])
+    _labelled(left, "explicit momentum μ", "loss after 160 updates, median")
+    left.set_yscale("log")
+    looks = looks_of([f"M = {workers}" for workers in best["workers"]])
+    for look, workers, mu in zip(looks, best["workers"], best["best"], strict=True):
+        rows = curves[curves["workers"] == workers]
+        left.plot(rows["momentum"], rows["loss"], color=look.color, linestyle=look.dashes, linewidth=1.6)
+        at = (float(mu), float(rows.loc[rows["momentum"] == mu, "loss"].iloc[0]))
+        left.plot(*at, marker="D", color=look.color, markersize=6)
+        haloed(left, f"M = {workers}", at, xytext=(-6, -13), ha="right", fontsize=9, color=look.color,
+               weight="bold")  # fmt: skip
+        right.plot([workers], [mu], marker="D", color=look.color, markersize=7, zorder=3)
+    left.set_ylim(top=10.0 * float(curves.loc[curves["momentum"] == 0, "loss"].max()))
+    _labelled(right, "asynchronous workers, M", "momentum")
+    right.set_xscale("log", base=2)
+    right.set_xticks(best["workers"].tolist(), list(map(str, best["workers"])))
+    right.plot(best["workers"], best["best"], color=FAINT, linewidth=1.0, label="best explicit, simulated")
+    right.plot(best["workers"], best["implicit"], color=INK, linestyle="--", linewidth=1.4,
+               label="implicit, theory: 1 − 1/M")  # fmt: skip
+    right.axhline(0, color=INK, linewidth=0.8)
+    right.legend(frameon=False, fontsize=9, loc="lower left")
+    told = ", ".join(f"{mu:g} for {m}" for m, mu in zip(best["workers"], best["best"], strict=True))
+    return f"Best explicit momentum by workers: {told}; theory's implicit momentum rises as 1 − 1/M."
+
+
 def _median(progress: pd.DataFrame, name: str) -> float:
     return float(np.median(progress.loc[progress["model"] == name, "progress"]))
 
@@ -189,4 +217,5 @@ _DRAWN: dict[str, Callable[[Picture, Reproduction], str]] = {
     "chen": _chen,
     "dutta": _dutta,
     "psp": _psp,
+    "momentum": _momentum,
 }

@@ -9,6 +9,7 @@ from psbook.core.consistency import BackupWorkers, KAsync, KBatchAsync, KSync
 from psbook.errors import InvalidJob
 from psbook.experiments import theory
 from psbook.experiments.published import FIGURES, reproduce
+from psbook.experiments.published.mitliagkas_2016 import HeavyBall
 from psbook.experiments.published.result import PREDICTED, Gate, Reproduction, table_of
 from psbook.experiments.published.schedules import update_times
 from psbook.simulator.compiled.timing import timeline
@@ -119,6 +120,34 @@ def test_a_late_worker_joins_the_round_that_it_finds():
 def test_too_few_computations_are_refused():
     with pytest.raises(InvalidJob, match="more computations"):
         update_times(KSync(1), np.ones((1, 2, 3)), 9)
+
+
+@pytest.mark.slow
+def test_the_best_momentum_falls_with_workers_and_becomes_negative(tmp_path):
+    """P9, with fewer seeds; its picture marks the best momentum of each number of workers."""
+    result = reproduce("momentum", seeds=3)
+    assert result.met, result.text()
+    best = result.curves["best"]
+    assert (np.diff(best["best"]) < 0).all() and best["best"].iloc[-1] < 0 < best["best"].iloc[0]
+    assert best["implicit"].tolist() == [0, 0.5, 0.75, 0.875, 0.9375]
+    right = result.plot().axes[1]
+    marked = [line.get_ydata()[0] for line in right.lines if line.get_marker() == "D"]
+    assert marked == best["best"].tolist()
+    assert result.save(tmp_path)["picture"].exists()
+
+
+def test_each_row_of_the_heavy_ball_keeps_its_own_momentum():
+    rule = HeavyBall(0.1)
+    rows = np.array([[0.5, 1.0, 2.0], [-0.3, 1.0, 2.0]])
+    state, want = rule.init(np, rows), rows[:, 1:].copy()
+    velocity = np.zeros((2, 2))
+    for step in range(5):
+        grad = np.array([[0.0, 1.0, step], [0.0, step, -1.0]])
+        rows, state = rule.apply(np, rows, state, grad)
+        velocity = np.array([[0.5], [-0.3]]) * velocity + grad[:, 1:]
+        want -= 0.1 * velocity
+    np.testing.assert_allclose(rows[:, 1:], want)
+    assert rows[:, 0].tolist() == [0.5, -0.3]
 
 
 # Pictures

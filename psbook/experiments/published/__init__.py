@@ -1,7 +1,7 @@
 """Published figures, reproduced: what was calibrated on what, and how far the rest is off.
 
 >>> sorted(FIGURES)
-['chen', 'dutta', 'li', 'psp']
+['chen', 'dutta', 'li', 'momentum', 'psp']
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ FIGURES = {
     "chen": "chen_2016",
     "dutta": "dutta_2018",
     "psp": "wang_2017",
+    "momentum": "mitliagkas_2016",
 }
 """Short name of each figure, and its module."""
 
-ALIASES = {"p1": "li", "p3": "chen", "p5": "dutta", "p7": "psp"}
+ALIASES = {"p1": "li", "p3": "chen", "p5": "dutta", "p7": "psp", "p9": "momentum"}
 
 __all__ = ["FIGURES", "Gate", "Reproduction", "reproduce"]
 
