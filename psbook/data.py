@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psbook.errors import InvalidJob
-from psbook.laws.streams import generator
+from psbook.laws.streams import generator, restart
 
 
 def split(data: Any, workers: int, seed: int = 0) -> list[Any]:
@@ -219,8 +219,9 @@ def _given(shards: list[Any], workers: int) -> list[Any]:
 
 
 def _endless(n: int, size: int, seed: int, worker: int, shuffle: bool) -> Iterator[NDArray[np.int64]]:
+    rng = generator(seed, "data", worker)
     for epoch in count():
-        permuted = generator(seed, "data", worker, epoch).permutation(n) if shuffle else np.arange(n)
+        permuted = restart(rng, worker, epoch).permutation(n) if shuffle else np.arange(n)
         for start in range(0, n, size):
             yield permuted[start : start + size]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,8 +46,28 @@ def generator(seed: int, component: str, first: int = 0, second: int = 0) -> np.
             raise InvalidJob(f"random stream {component!r}: {name} is {value!r}; required: an integer "
                              f"0 … 2^64−1; pass a plain int, for example seed=0")
     key = np.array([int(seed), _word(component)], dtype=np.uint64)
-    counter = np.array([0, 0, int(second), int(first)], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(counter=counter, key=key))
+    return np.random.Generator(np.random.Philox(counter=_counter(first, second), key=key))
+
+
+def restart(rng: np.random.Generator, first: int, second: int = 0) -> np.random.Generator:
+    """Set a generator back to the beginning of the stream with other ids, and return it.
+
+    As a fresh one by `generator` with the same seed and component, at a tenth of the cost.
+
+    Examples
+    --------
+    >>> rng = generator(1, "data", 3, 0)
+    >>> float(restart(rng, 3, 1).random()) == float(generator(1, "data", 3, 1).random())
+    True
+    """
+    state = rng.bit_generator.state
+    state["state"]["counter"] = _counter(first, second)
+    rng.bit_generator.state = {**state, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0}
+    return rng
+
+
+def _counter(first: int, second: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    return np.array([0, 0, int(second), int(first)], dtype=np.uint64)
 
 
 @lru_cache(maxsize=1024)

@@ -119,8 +119,13 @@ def scan_of(shape: Shape, frozen: Frozen) -> Any:
     one = partial(_scan, shape, frozen.tables)
 
     def many(start: Any, rates: Any, data: Any, batches: Any, entries: Entries, group: int) -> Any:
-        return jax.lax.map(lambda run: one(run[0], run[1], data, run[2], run[3]),
-                           (start, rates, batches, entries), batch_size=group)  # fmt: skip
+        def run(inputs: Any) -> Any:
+            start, rates, batches, entries = inputs
+            return one(start, rates, data, batches, entries)
+
+        # One by one, an operation has no axis of runs at all: a group of one would have one, and be slower.
+        together = {} if group == 1 else {"batch_size": group}
+        return jax.lax.map(run, (start, rates, batches, entries), **together)
 
     return jax.jit(many, static_argnames="group")
 

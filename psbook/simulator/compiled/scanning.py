@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from psbook.loop import Loop
 from psbook.simulator.compiled.batches import Batches
+from psbook.simulator.compiled.cores import cores
 from psbook.simulator.compiled.numbers import Entries, Frozen, Shape, scan_of
 from psbook.simulator.compiled.order import Order
 from psbook.table import Table, rate_field
@@ -120,7 +120,7 @@ def scan(
     )  # fmt: skip
     one = 4 * sum(int(np.prod(table.shape)) for table in used.values())
     bytes_a_run = one * (shape.workers + 4 + 2 * count) + count * longest * (44 + 4 * sizes[0]) + 1
-    threads = _cores() if jax.default_backend() == "cpu" else 1
+    threads = cores() if jax.default_backend() == "cpu" else 1
     portion = max(1, min(MEMORY // bytes_a_run, -(-len(runs) // threads)))
     row = sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(data))
     group = _group(one // 4 + sizes[0] * row, portion, len(sizes))
@@ -153,10 +153,6 @@ def scan(
 def _without_rate(table: Table) -> Any:
     """The update function as part of a key: rates are numbers, and do not make another program."""
     return table.update if rate_field(table.update) is None else table.with_rate(1.0).update
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _group(numbers: int, portion: int, sizes: int) -> int:

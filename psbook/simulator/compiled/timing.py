@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -25,8 +26,12 @@ from numpy.typing import ArrayLike, NDArray
 from psbook.core.consistency import ASP, BSP, PSP, SSP, BoundedDelay, Consistency
 from psbook.core.sampling import sample
 from psbook.errors import InvalidJob, Unsupported
+from psbook.simulator.compiled.cores import cores
 
 Seconds = NDArray[np.float64]
+
+RUNS = 128
+"""Runs that advance together: enough to hide the cost of a step, few enough to stay in a core's cache."""
 
 NEVER = 2**40
 """A staleness at which no gate ever closes."""
@@ -213,12 +218,21 @@ def timeline(
     fetch = np.arange(iterations) % n_fetch == 0
     bounds = np.array([kind.bound for kind in known], np.int64)
     lot = bounded.sampled(workers, iterations)
-    with jax.enable_x64(True):
-        parts = _recursion(
-            np.ascontiguousarray(np.moveaxis(runs, -1, 0)), active, fetch, bounds, float(latency), lot,
-            bounded.reads, bounded.clocks,
-        )  # fmt: skip
-    served, end, back = (np.moveaxis(np.asarray(part), 0, -1).reshape(X.shape) for part in parts)
+
+    def some(first: int) -> tuple[Any, ...]:
+        part = np.ascontiguousarray(np.moveaxis(runs[first : first + RUNS], -1, 0))
+        with jax.enable_x64(True):
+            found = _recursion(part, active, fetch, bounds[first : first + RUNS], float(latency), lot,
+                               bounded.reads, bounded.clocks)  # fmt: skip
+        return tuple(np.moveaxis(np.asarray(each), 0, -1) for each in found)
+
+    firsts = range(0, len(runs), RUNS)
+    if len(firsts) < 2:
+        parts = [some(first) for first in firsts]
+    else:
+        with ThreadPoolExecutor(cores()) as pool:
+            parts = list(pool.map(some, firsts))
+    served, end, back = (np.concatenate(part).reshape(X.shape) for part in zip(*parts, strict=True))
     return Timeline(served, end, back, float(latency), n_fetch)
 
 
