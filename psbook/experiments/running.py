@@ -69,7 +69,12 @@ def run_compiled(points: Sequence[SweepPoint], fall_back: bool) -> list[Outcome]
     With `fall_back`, message by message those that it turns out not to be able to run, or that diverge:
     there the history goes up to where they do.
     """
-    found = run_batch([Point(point.job, point.cluster, point.model) for point in points])
+    try:
+        found = run_batch([Point(point.job, point.cluster, point.model) for point in points])
+    except Exception as error:  # noqa: BLE001  # one point's kernel may take the whole batch down
+        if not fall_back:
+            return [Outcome(engine="compiled", error=named(error)) for _ in points]
+        return [run_by_messages(point, f"the compiled engine raised {named(error)}") for point in points]
     return [_of_compiled(outcome, point, fall_back) for outcome, point in zip(found, points, strict=True)]
 
 

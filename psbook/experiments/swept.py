@@ -274,19 +274,7 @@ class Sweep:
         store = Store(path)
         meta = store.meta()
         target = meta.pop("target", None)
-        frames = store.read()
-        if frames is None:
-            names = [
-                *meta["parameters"],
-                "seed",
-                "engine",
-                "engine_why",
-                *SUMMARY,
-                "diverged",
-                "error",
-                "hash",
-            ]
-            frames = pd.DataFrame(columns=names), pd.DataFrame(columns=["hash", *HISTORY_COLUMNS])
+        frames = store.read() or _nothing(list(meta["parameters"]))
         return cls(*frames, meta, target)
 
     @property
@@ -314,6 +302,23 @@ class Sweep:
     def _repr_html_(self) -> str:
         head = self.table.head(20).to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
         return f"<p>{self.title}</p>{head}"
+
+
+def _nothing(parameters: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of a sweep none of whose runs has ended."""
+    kinds = {
+        **dict.fromkeys(parameters, "object"), "seed": "int64", "engine": "object", "engine_why": "object",
+        **dict.fromkeys(SUMMARY, "float64"), "diverged": "bool", "error": "object", "hash": "object",
+    }  # fmt: skip
+    table = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
+    losses = {
+        "hash": "object",
+        "time_s": "float64",
+        "iterations": "int64",
+        "updates": "int64",
+        "loss": "float64",
+    }
+    return table, pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in losses.items()})
 
 
 def in_words(frame: pd.DataFrame) -> str:

@@ -192,6 +192,46 @@ def test_a_thousand_compiled_points_are_one_call(monkeypatch):
     assert calls == [1000] and len(swept.table) == 1000
 
 
+def test_an_engine_that_breaks_down_takes_no_point_with_it(monkeypatch):
+    def broken(points):
+        raise MemoryError("too large")
+
+    monkeypatch.setattr(running, "run_batch", broken)
+    swept = ps.sweep(quadratic(), CLUSTER, {"rate": [0.1, 0.5]}, 1)
+    assert swept.table["engine"].tolist() == ["messages"] * 2 and swept.errors.empty
+    assert swept.table["engine_why"][0] == "the compiled engine raised MemoryError: too large"
+    forced = ps.sweep(quadratic(), CLUSTER, {"rate": [0.1, 0.5]}, 1, engine="compiled")
+    assert forced.errors["error"].tolist() == ["MemoryError: too large"] * 2
+
+
+def test_runs_can_be_picked(result):
+    picked = result.where(model=["BSP", "ASP"], rate=0.5, seed=8)
+    assert picked.table[["model", "rate", "seed"]].values.tolist() == [["BSP", 0.5, 8], ["ASP", 0.5, 8]]
+    assert picked.table["run"].tolist() == [0, 1] and set(picked.history["run"]) == {0, 1}
+    for name in ("loss_final", "time_to_target_s", "hash"):
+        whole = result.table.set_index("hash")[name] if name != "hash" else result.table["hash"]
+        assert set(picked.table[name]) <= set(whole)
+    with pytest.raises(InvalidJob, match="no run has"):
+        result.where(rate=0.7)
+    with pytest.raises(InvalidJob, match="a parameter: model, rate"):
+        result.where(workers=3)
+
+
+def test_pictures_are_drawn_by_name(result):
+    for what, arguments in (("bands", ()), ("heatmap", ("loss_final", "rate", "model")), ("frontier", ())):
+        figure = result.plot(what, *arguments)
+        figure.draw_without_rendering()
+        assert figure.axes
+    with pytest.raises(InvalidJob, match="required: one of bands, efficiency"):
+        result.plot("pie")
+
+
+def test_one_point_is_a_sweep():
+    swept = ps.sweep(quadratic(), CLUSTER, {}, 3)
+    assert swept.parameters == [] and swept.table["seed"].tolist() == [7, 8, 9]
+    assert swept.summary()["runs"].tolist() == [3] and "one point" in swept.title
+
+
 def test_a_job_without_objective_has_times():
     async def train(worker):
         for _ in range(3):

@@ -186,6 +186,18 @@ def test_other_data_are_another_sweep(tmp_path):
         swept(tmp_path / "x", {"rate": [0.1]}, 1, job=job)
 
 
+def test_a_sweep_none_of_whose_runs_has_ended_is_empty(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeping, "run_chunk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        swept(tmp_path / "x")
+    found = ps.Sweep.load(tmp_path / "x")
+    assert len(found) == 0 and found.errors.empty and found.parameters == ["model", "rate"]
+    assert found.summary().empty
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(DataError, match="holds something else"):
