@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LABEL = re.compile(r"(SSP|Delay)\((∞|\d+)(, gate=clock)?\)")
+LABEL = re.compile(r"(SSP|Delay|DSSP)\((?:\d+, )?(∞|\d+)(, gate=clock)?\)")
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Promises:
     label : str
         The model, for sentences.
     family : str
-        "serial", "bsp", "asp", "ssp", "boundeddelay"; empty for a model that psbook does not know.
+        "serial", "bsp", "asp", "ssp", "dssp", "boundeddelay"; empty for a model that psbook does not know.
     bound : int, optional
-        s of SSP, τ of bounded delay, 0 of BSP and Serial [iterations]; ``None``: there is none.
+        s of SSP, the upper one of DSSP, τ of bounded delay, 0 of BSP and Serial [iterations]; ``None``: there is none.
     gate : bool
         Whether ``clock()`` waits.
     delivery : str
@@ -50,11 +50,11 @@ class Promises:
         (3, True, 'exactly-once')
         """
         label, family = str(meta.get("model_label", "")), str(meta.get("model", "")).lower()
-        if family not in ("serial", "bsp", "asp", "ssp", "boundeddelay"):
+        if family not in ("serial", "bsp", "asp", "ssp", "dssp", "boundeddelay"):
             family = ""
         found = LABEL.fullmatch(label)
         bound: int | None = 0 if family in ("serial", "bsp") else None
-        if found and family in ("ssp", "boundeddelay") and found[2] != "∞":
+        if found and family in ("ssp", "dssp", "boundeddelay") and found[2] != "∞":
             bound = int(found[2])
         safety = meta.get("safety") or {}
         return cls(
