@@ -35,6 +35,8 @@ class Run:
         self.trace = trace
         self.compile_seconds = 0.0
         """Real seconds that compiling for this run took, where the engine is compiled."""
+        self.by_messages: Callable[[], Run] | None = None
+        """Makes the same run again message by message, where the engine was compiled."""
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -80,8 +82,12 @@ class Run:
         return check(self.trace)
 
     def step(self) -> Any:
-        """Walk through the trace, event by event."""
-        return importlib.import_module("psbook.view").Stepper(self.trace)
+        """Walk through the trace, event by event.
+
+        A compiled run has no messages to walk through; it is made again with them, from the same seed.
+        """
+        run = self if self.by_messages is None else self.by_messages()
+        return importlib.import_module("psbook.view").Stepper(run.trace)
 
     def __repr__(self) -> str:
         unit = self.meta.get("time_unit", "s")

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from psbook.checkpoints import Checkpoints
@@ -175,7 +175,10 @@ class Simulator:
         from psbook.simulator.compiled import Point, run_compiled
 
         try:
-            return run_compiled(Point(job, self, model), progress)
+            run = run_compiled(Point(job, self, model), progress)
+            again = replace(self, engine="messages", trace="full", trace_path=None)
+            run.by_messages = lambda: again.run(job, model)
+            return run
         except (Unsupported, NonFinite) as error:
             if self.engine == "compiled":
                 raise

@@ -74,8 +74,11 @@ def test_times_beside_simpy(capsys):
     ]
     ours, theirs = (min(each) for each in zip(*pairs, strict=True))
     done = workers * iterations
-    say(capsys, f"times only, {runs} runs of {workers} workers: {runs * done / ours / 1e6:.1f} M worker iterations/s, "
-                f"SimPy {done / theirs / 1e6:.3f} M/s: {runs * theirs / ours:.0f} times as fast")  # fmt: skip
+    say(
+        capsys,
+        f"times only, {runs} runs of {workers} workers: {runs * done / ours / 1e6:.1f} M worker "
+        f"iterations/s, SimPy {done / theirs / 1e6:.3f} M/s: {runs * theirs / ours:.0f} times as fast",
+    )
 
 
 def problem(features, rows=4096):
@@ -132,10 +135,13 @@ def test_whole_runs_beside_messages_and_a_plain_scan(features, runs, capsys):
         for _ in range(5)
     ]  # fmt: skip
     batch, single, slow, limit = (min(each) for each in zip(*rounds, strict=True))
-    say(capsys, f"{features} features, µs a worker iteration: {1e6 * batch / steps:.2f} in a batch of {runs}, "
-                f"{1e6 * single / steps:.2f} alone, {1e6 * slow / steps:.0f} by messages, {1e6 * limit / steps:.2f} "
-                f"plain scan: {slow / batch:.0f} and {slow / single:.0f} times as fast as messages, "
-                f"{limit / batch:.2f} and {limit / single:.2f} of the limit")  # fmt: skip
+    say(
+        capsys,
+        f"{features} features, µs a worker iteration: {1e6 * batch / steps:.2f} in a batch of {runs}, "
+        f"{1e6 * single / steps:.2f} alone, {1e6 * slow / steps:.0f} by messages, "
+        f"{1e6 * limit / steps:.2f} plain scan: {slow / batch:.0f} and {slow / single:.0f} times as fast as "
+        f"messages, {limit / batch:.2f} and {limit / single:.2f} of the limit",
+    )
 
 
 def test_a_sweep_of_a_thousand_runs(capsys):
@@ -157,9 +163,12 @@ def test_a_sweep_of_a_thousand_runs(capsys):
     cold = time.perf_counter() - begun
     warm = seconds(lambda: run_batch(points), 3)
     done = sum(outcome.summary["iterations"] for outcome in first)
-    say(capsys, f"{len(points)} runs, {done / 1e6:.2f} M worker iterations, {100 * len(points):,} evaluations: "
-                f"{cold:.2f} s the first time ({first[0].compile_seconds:.2f} s to compile), then {warm:.2f} s, "
-                f"{done / warm / 1e6:.2f} M worker iterations/s")  # fmt: skip
+    say(
+        capsys,
+        f"{len(points)} runs, {done / 1e6:.2f} M worker iterations, {100 * len(points):,} evaluations: "
+        f"{cold:.2f} s the first time ({first[0].compile_seconds:.2f} s to compile), then {warm:.2f} s, "
+        f"{done / warm / 1e6:.2f} M worker iterations/s",
+    )
 
 
 @pytest.mark.parametrize("workers", [10, 100, 1000, 10_000])

@@ -105,3 +105,11 @@ def test_the_level_of_the_trace_decides_what_it_keeps():
 def test_an_equal_seed_gives_an_equal_trace():
     cluster = ps.Simulator(workers=3, compute=LAWS[0], trace="iterations", seed=9)
     assert len({JOBS["plain"].run(cluster, ps.SSP(1)).trace.hash() for _ in range(2)}) == 1
+
+
+def test_the_stepper_walks_through_the_messages_of_a_compiled_run():
+    run = JOBS["plain"].run(ps.Simulator(workers=2, compute=LAWS[0], trace="iterations", seed=3), ps.SSP(1))
+    assert run.meta["engine"] == "compiled"
+    stepper = run.step()
+    assert len(stepper.trace.of("send"))
+    assert stepper.trace.end == pytest.approx(run.seconds, rel=1e-12)

@@ -24,6 +24,9 @@ from psbook.table import Table, rate_field
 MEMORY = 2**28
 """Bytes of tables, snapshots and entries that one portion of runs may take."""
 
+PORTIONS = (1, 8, 64)
+"""Numbers of runs that a scan is compiled for; the last portion is filled up."""
+
 TOGETHER = 2**14
 """Numbers of tables and batch up to which runs are computed side by side on a CPU: below, the overhead of an
 entry is more than its arithmetic."""
@@ -121,7 +124,7 @@ def scan(
     one = 4 * sum(int(np.prod(table.shape)) for table in used.values())
     bytes_a_run = one * (shape.workers + 4 + 2 * count) + count * longest * (44 + 4 * sizes[0]) + 1
     threads = cores() if jax.default_backend() == "cpu" else 1
-    portion = max(1, min(MEMORY // bytes_a_run, -(-len(runs) // threads)))
+    portion = _portion(min(MEMORY // bytes_a_run, -(-len(runs) // threads)))
     row = sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(data))
     group = _group(one // 4 + sizes[0] * row, portion, len(sizes))
     data = jax.tree.map(jnp.asarray, data)
@@ -153,6 +156,12 @@ def scan(
 def _without_rate(table: Table) -> Any:
     """The update function as part of a key: rates are numbers, and do not make another program."""
     return table.update if rate_field(table.update) is None else table.with_rate(1.0).update
+
+
+def _portion(most: int) -> int:
+    """How many runs to give to one call, of few different numbers, as each has to be compiled for."""
+    sizes = PORTIONS if jax.default_backend() == "cpu" else (*PORTIONS, 1024, 8192)
+    return max(size for size in sizes if size <= max(1, most))
 
 
 def _group(numbers: int, portion: int, sizes: int) -> int:
