@@ -184,7 +184,7 @@ def _psp(figure: Picture, result: Reproduction) -> str:
 def _momentum(figure: Picture, result: Reproduction) -> str:
     curves, best = result.curves["losses"], result.curves["best"]
     left, right = figure.subplots(1, 2, width_ratios=[1.4, 1])
-    _labelled(left, "explicit momentum μ", "loss after 160 updates, median")
+    _labelled(left, "explicit momentum μ", "loss after 320 updates, geometric mean")
     left.set_yscale("log")
     looks = looks_of([f"M = {workers}" for workers in best["workers"]])
     for look, workers, mu in zip(looks, best["workers"], best["best"], strict=True):
@@ -192,7 +192,8 @@ def _momentum(figure: Picture, result: Reproduction) -> str:
         left.plot(rows["momentum"], rows["loss"], color=look.color, linestyle=look.dashes, linewidth=1.6)
         at = (float(mu), float(rows.loc[rows["momentum"] == mu, "loss"].iloc[0]))
         left.plot(*at, marker="D", color=look.color, markersize=6)
-        haloed(left, f"M = {workers}", at, xytext=(-6, -13), ha="right", fontsize=9, color=look.color,
+        side = {"xytext": (6, -14), "ha": "left"} if mu < -0.5 else {"xytext": (-6, -13), "ha": "right"}
+        haloed(left, f"M = {workers}", at, **side, fontsize=9, color=look.color,
                weight="bold")  # fmt: skip
         right.plot([workers], [mu], marker="D", color=look.color, markersize=7, zorder=3)
     left.set_ylim(top=10.0 * float(curves.loc[curves["momentum"] == 0, "loss"].max()))

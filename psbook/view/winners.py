@@ -83,7 +83,7 @@ def _contest(runs: dict[Any, pd.Series[Any]], order: Sequence[Any]) -> tuple[str
         return str(order[0]), "", np.nan, True
     second = runs[order[1]].reindex(first.index)
     wins, losses = int((first < second).sum()), int((first > second).sum())
-    clear = bool(wins and stats.binom.sf(wins - 1, wins + losses, 0.5) < 0.05)
+    clear = bool(wins and 2 * stats.binom.sf(wins - 1, wins + losses, 0.5) < 0.05)
     advantage = float(second.median() / first.median()) if first.median() > 0 else np.inf
     return str(order[0]), str(order[1]), advantage, clear
 
