@@ -15,6 +15,11 @@ MODELS = [
     ps.BoundedDelay(0),
     ps.BoundedDelay(2),
     ps.ASP(),
+    ps.ESSP(1),
+    ps.DSSP(0, 2),
+    ps.PSP(1, 1),
+    ps.KAsync(2),
+    ps.KBatchAsync(2),
 ]
 
 

@@ -38,7 +38,8 @@ def test_models_are_read_from_text(text, model):
 @pytest.mark.parametrize(
     "text",
     ["ksync", "ksync:0", "ksync:1.5", "ksync:3:4", "ksync:x", "ksync:", "kasync:inf", "backup:-1", "psp:2",
-     "psp:2:1.5", "psp:2:inf", "essp", "dssp:1", "dssp:4:1", "dssp:1:inf", "vap", "vap:0", "vap:nan", "vap:-1"],
+     "psp:2:1.5", "psp:2:inf", "essp", "dssp:1", "dssp:4:1", "dssp:1:inf", "vap", "vap:0", "vap:nan",
+     "vap:-1"],
 )  # fmt: skip
 def test_text_that_is_no_model_is_refused(text):
     with pytest.raises(InvalidJob, match="required"):

@@ -170,6 +170,9 @@ class BackupWorkers(Rounds):
     Of the workers of a round all but the last `b` count. A late one computes to its end; its gradient is
     dropped, and then it reads.
 
+    So it begins its next gradient behind the others. Rounds are independent of one another, as the formula
+    P(Bin(N + b, p) > b) for a slow round supposes, where the late ones start anew: under ``KSync(N)``.
+
     Parameters
     ----------
     b

@@ -19,7 +19,7 @@ class Promises:
     label : str
         The model, for sentences.
     family : str
-        "serial", "bsp", "asp", "ssp", "dssp", "boundeddelay"; empty for a model that psbook does not know.
+        "serial", "bsp", "asp", "ssp", "dssp", "boundeddelay"; empty for one whose promises are not judged.
     bound : int, optional
         s of SSP, the upper one of DSSP, τ of bounded delay, 0 of BSP and Serial [iterations]; ``None``: there is none.
     gate : bool
