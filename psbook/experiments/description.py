@@ -7,18 +7,18 @@ same in every process. Data are told by their SHA-256, functions by that of thei
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+
+from psbook.experiments.code import callable_parts, class_code, code_text
 
 Description = dict[str, str]
 """Text by path: ``{"tables.w.update.rate": "0.1"}``."""
@@ -28,6 +28,9 @@ Known = dict[int, tuple[np.ndarray[Any, Any], str]]
 
 LONG = 64
 """Lists of more plain items are told by their hash."""
+
+PLAIN: Any = (object.__reduce__, object.__reduce_ex__)
+"""How objects are pickled whose attributes are all there is to them."""
 
 ALIVE = ("_thread", "asyncio", "dask", "distributed", "threading", "tornado")
 """Objects of these packages are connections and threads, no configuration."""
@@ -51,8 +54,9 @@ def describe(
 
     Notes
     -----
-    Of a function the code, the defaults and what it closes over count; not the functions it calls by a
-    global name.
+    Of a function there count its code, its defaults, what it closes over, and the global constants, arrays
+    and functions of its own module that it names; of an object its state, and the code of its class if that
+    is your own. Of what cannot even be pickled nothing but the class counts.
 
     Examples
     --------
@@ -134,7 +138,7 @@ def _leaf(value: Any) -> str | None:
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
     if isinstance(value, CodeType):
-        return _hashed("code", "\n".join(_code(value)).encode())
+        return _hashed("code", code_text(value).encode())
     if type(value).__module__.partition(".")[0] in ALIVE:
         return f"a {type(value).__module__}.{type(value).__qualname__}"
     return None
@@ -142,7 +146,7 @@ def _leaf(value: Any) -> str | None:
 
 def _parts(value: Any) -> tuple[str, Iterator[tuple[object, Any]]]:
     """Head line and named parts of a value that has parts."""
-    found = _callable_parts(value) if callable(value) else None
+    found = callable_parts(value) if callable(value) else None
     if found is not None:
         return found[0], iter(found[1].items())
     if isinstance(value, Mapping):
@@ -163,27 +167,30 @@ def _parts(value: Any) -> tuple[str, Iterator[tuple[object, Any]]]:
         return "objects", enumerate(value.ravel().tolist())
     if hasattr(value, "__array__"):
         return type(value).__name__, iter([("array", np.asarray(value))])
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"{type(value).__module__}.{type(value).__qualname__}", _state(value)
+
+
+def _state(value: Any) -> Iterator[tuple[object, Any]]:
+    """Fields of a dataclass; attributes; or what a pickle would hold."""
+    kind: Any = type(value)
+    if methods := class_code(kind):
+        yield "class", methods
     if dataclasses.is_dataclass(value):
-        fields = (field.name for field in dataclasses.fields(value) if field.compare)
-        return kind, ((name, getattr(value, name)) for name in fields)
-    return kind, iter(sorted(getattr(value, "__dict__", {}).items()))
-
-
-def _callable_parts(value: Any) -> tuple[str, dict[str, Any]] | None:
-    if isinstance(value, functools.partial):
-        return "partial", {"function": value.func, "args": value.args, **value.keywords}
-    if isinstance(value, MethodType):
-        return "method", {"of": value.__self__, "function": value.__func__}
-    if (plain := inspect.unwrap(value)) is not value:  # jitted, cached, decorated
-        return "wrapped", {"function": plain}
-    if isinstance(value, FunctionType):
-        cells = (cell.cell_contents for cell in value.__closure__ or ())
-        held = dict(zip(value.__code__.co_freevars, cells, strict=True))
-        defaults = (value.__defaults__, value.__kwdefaults__)
-        head = f"function {value.__module__}.{value.__qualname__}"
-        return head, {"code": value.__code__, "defaults": defaults, **held}
-    return None
+        for field in dataclasses.fields(value):
+            if field.compare:
+                yield field.name, getattr(value, field.name)
+    elif hasattr(value, "__dict__") and (kind.__reduce__, kind.__reduce_ex__) == PLAIN:
+        yield from sorted(vars(value).items())
+    else:
+        try:
+            reduced = value.__reduce_ex__(2)
+        except Exception:  # noqa: BLE001  # it cannot be pickled, for whatever reason
+            text = repr(value)
+            yield "repr", text if " at 0x" not in text else "unknown"
+        else:
+            yield from (
+                zip(("made of", "state"), reduced[1:3], strict=False) if isinstance(reduced, tuple) else ()
+            )
 
 
 def _array(value: np.ndarray[Any, Any]) -> str:
@@ -192,16 +199,3 @@ def _array(value: np.ndarray[Any, Any]) -> str:
 
 def _hashed(head: str, data: bytes | bytearray) -> str:
     return f"{head} sha256 {hashlib.sha256(data).hexdigest()[:32]}"
-
-
-def _code(code: CodeType) -> Iterator[str]:
-    """What a function does, without where it stands: instructions, names and constants."""
-    yield code.co_code.hex()
-    yield repr((code.co_names, code.co_varnames, code.co_freevars))
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _code(constant)
-        elif isinstance(constant, frozenset):
-            yield repr(sorted(map(repr, constant)))
-        else:
-            yield repr(constant)

@@ -1,9 +1,12 @@
 """A description is the same in every process and after every run, and differs where the things do."""
 
+import datetime as dt
 import functools
 import os
+import random
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -49,6 +52,41 @@ def test_the_fingerprint_is_the_same_in_another_process(project):
     assert done.stdout.strip() == marked()
 
 
+RATE = 0.5
+
+
+def helper(w):
+    return RATE * w
+
+
+def uses_global(w):
+    return [lambda: helper(w)]
+
+
+def uses_itself(w):
+    return uses_itself(w) if w else RATE
+
+
+class Slots:
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Called:
+    def __call__(self, w):
+        return w
+
+
+class CalledOtherwise:
+    def __call__(self, w):
+        return -w
+
+
+CalledOtherwise.__qualname__ = "Called"
+
+
 class Node:
     def __init__(self):
         self.next = self
@@ -59,6 +97,7 @@ EQUAL = [
     lambda: np.arange(3), lambda: sparse.csr_array(np.eye(3)), lambda: pd.DataFrame({"a": [1, 2]}),
     lambda: [1] * 200, lambda: {"b": 1, "a": 2}, lambda: np.random.default_rng(3),
     lambda: ps.Exponential(0.1).slow({0: 2.0}), lambda: jax.numpy.ones(2), Node,
+    lambda: Slots({"a": 1}), Called, threading.Lock,
     lambda: np.array([None, "x"], object), lambda: Node().__init__,
 ]  # fmt: skip
 
@@ -92,11 +131,26 @@ def test_equal_things_have_equal_descriptions_without_addresses(make):
         (ps.Exponential(0.1), ps.Exponential(0.2)),
         (ps.SSP(1), ps.SSP(1, gate="clock")),
         (max, min),
+        (Slots(1), Slots(2)),
+        (Called(), CalledOtherwise()),
+        (random.Random(1), random.Random(2)),
+        (dt.date(2020, 1, 1), dt.date(2020, 1, 2)),
     ],
 )
 def test_different_things_differ(one, other):
     assert fingerprint(describe(one)) != fingerprint(describe(other))
     assert difference(describe(one), describe(other))
+
+
+def test_globals_that_a_function_names_count(monkeypatch):
+    before = describe(uses_global), describe(uses_itself)
+    assert before[0]["global helper.global RATE"] == "0.5"
+    monkeypatch.setitem(globals(), "RATE", 0.6)
+    assert before[0] != describe(uses_global) and before[1] != describe(uses_itself)
+    monkeypatch.undo()
+    assert before == (describe(uses_global), describe(uses_itself))
+    monkeypatch.setitem(globals(), "helper", lambda w: w)
+    assert before[0] != describe(uses_global)
 
 
 def test_what_is_left_out_does_not_count():

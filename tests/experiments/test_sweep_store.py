@@ -16,7 +16,6 @@ from psbook.experiments import running, sweeping
 
 CLUSTER = ps.Simulator(workers=2, compute=ps.Exponential(0.1))
 OVER = {"model": [ps.BSP(), ps.ASP()], "rate": [0.1, 0.2, 0.5]}
-BROKEN = False
 
 
 def kernel(w, batch):
@@ -24,7 +23,7 @@ def kernel(w, batch):
 
 
 def distance(w):
-    if BROKEN:
+    if os.environ.get("PSBOOK_TEST_BROKEN"):
         raise RuntimeError("the disk is full")
     return float(np.square(np.asarray(w, np.float64) - 1).sum()) / 2
 
@@ -99,9 +98,9 @@ def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch, engine):
 
 
 def test_what_failed_runs_again(tmp_path, monkeypatch, ran):
-    monkeypatch.setattr(sys.modules[__name__], "BROKEN", True)
+    monkeypatch.setenv("PSBOOK_TEST_BROKEN", "1")
     assert len(swept(tmp_path / "x", seeds=1).errors) == 6
-    monkeypatch.setattr(sys.modules[__name__], "BROKEN", False)
+    monkeypatch.delenv("PSBOOK_TEST_BROKEN")
     swept(tmp_path / "x", {"model": [ps.BSP()], "rate": [0.1]}, 1)
     ran.clear()
     whole = swept(tmp_path / "x", seeds=1)
