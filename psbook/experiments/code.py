@@ -95,7 +95,7 @@ def class_code(kind: type) -> dict[str, Any]:
 
 @functools.cache
 def _installed(module: str) -> bool:
-    """Whether the versions tell what code a module holds: psbook, installed packages, the standard library."""
+    """Whether the versions tell what a module holds: psbook, an installed package, the standard library."""
     top = module.partition(".")[0]
     if top == "psbook" or top in sys.stdlib_module_names:
         return True
