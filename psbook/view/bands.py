@@ -27,8 +27,8 @@ def plot_sweep_bands(
     Parameters
     ----------
     source
-        A `psbook.experiments.Sweep`; or a table with columns of parameters, ``seed``, ``time_s`` [s],
-        ``updates`` and ``loss``, one row an evaluation.
+        A `psbook.experiments.Sweep`; runs by label, as in ``{"BSP": [run, run]}``; or a table with columns of
+        parameters, ``seed``, ``time_s`` [s], ``updates`` and ``loss``, one row an evaluation.
     by
         Parameters that have lines of their own; over the others, too, the band is taken. All by default.
     target : float, optional

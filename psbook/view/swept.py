@@ -1,9 +1,9 @@
-"""What pictures of many runs are made from: a `Sweep`, or plain tables like its own."""
+"""What pictures of many runs are made from: a `Sweep`, plain tables like its own, or lists of runs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,15 +15,19 @@ from matplotlib.colors import to_hex
 from psbook.core import consistency as models
 from psbook.core.consistency import Consistency
 from psbook.errors import InvalidJob, PsbookError
+from psbook.trace import statistics
+from psbook.trace.statistics import documented
 from psbook.view.style import Dashes, LineStyle, styles
 
 if TYPE_CHECKING:
     from psbook.experiments.swept import Sweep
+    from psbook.run import Run
 
 VIRIDIS = colormaps["viridis"]
 
-Source: TypeAlias = "Sweep | pd.DataFrame"
-"""A sweep; or a table, a row a run (or an evaluation): parameters, then ``seed``, then quantities."""
+Source: TypeAlias = "Sweep | pd.DataFrame | Mapping[str, Sequence[Run]]"
+"""A sweep; a table, a row a run (or an evaluation): parameters, then ``seed``, then quantities; or runs by
+label, as in `Comparison.runs`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +65,15 @@ class Swept:
 
 
 def swept(source: Source) -> Swept:
-    """Return a sweep or a table as `Swept`.
+    """Return a sweep, a table or lists of runs as `Swept`.
 
     Raises
     ------
     InvalidJob
         For a table without a column ``seed``, behind the parameters.
     """
+    if isinstance(source, Mapping):
+        return _of_runs(source)
     if not isinstance(source, pd.DataFrame):
         return Swept(source.good, source.history, source.parameters, source.title, source.time_unit,
                      source.target)  # fmt: skip
@@ -82,6 +88,23 @@ def swept(source: Source) -> Swept:
     evaluations = {"time_s", "loss"} <= set(columns)
     empty = frame.iloc[:0]
     return Swept(empty if evaluations else frame, frame if evaluations else empty, parameters)
+
+
+def _of_runs(runs: Mapping[str, Sequence[Run]]) -> Swept:
+    """Label the runs of each list as a model's."""
+    rows: list[dict[str, Any]] = []
+    histories = []
+    for label, each in runs.items():
+        for run in each:
+            who = {"run": len(rows), "model": label, "seed": run.meta.get("seed", 0)}
+            rows.append({**who, **statistics.summary(run.trace)})
+            histories.append(statistics.history(run.trace).assign(**who))
+    if not rows:
+        raise InvalidJob("no runs; required: at least one, as in {'BSP': [run]}.")
+    table = documented(pd.DataFrame(rows), dict(statistics.SUMMARY))
+    meta = next(iter(runs.values()))[0].meta
+    title, unit = str(meta.get("job", "Runs")), str(meta.get("time_unit", "s"))
+    return Swept(table, pd.concat(histories, ignore_index=True), ["model"], title, unit)
 
 
 def _runs(frame: pd.DataFrame, names: list[str]) -> pd.Series[Any]:

@@ -1,5 +1,7 @@
 """Published figures are met where they must be, and said to be missed where they are."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,6 +74,27 @@ def test_a_missed_gate_is_said():
     assert "MISSED: error, %: 5; required: 0 … 1" in result.text()
     assert "-5.0 %" in result.text() and "-5.0 %" in result._repr_html_()
     assert not Gate("nothing measured", float("nan"), 0, 1).met
+
+
+def test_the_command_writes_files_and_its_status_tells_whether_gates_are_met(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from psbook import cli
+    from psbook.experiments import published
+
+    done = CliRunner().invoke(cli.app, ["reproduce", "P7", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert (
+        "published" in done.output and "relative_error" in done.output and "met: mean progress" in done.output
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"psp.csv", "psp.png"}
+
+    result = reproduce("psp", seeds=2)
+    missed = dataclasses.replace(result, gates=(Gate("nothing", 2.0, 0, 1),))
+    monkeypatch.setattr(published, "reproduce", lambda name: missed)
+    done = CliRunner().invoke(cli.app, ["reproduce", "psp", "--out", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "MISSED: nothing" in done.output and "missed: psp" in done.output
 
 
 def test_an_unknown_figure_is_refused():

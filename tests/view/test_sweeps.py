@@ -95,6 +95,19 @@ def test_bands_of_a_sweep_pool_what_is_not_asked_for(sweep):
     assert sweep.plot("bands", by="rate").psbook_sentence == figure.psbook_sentence
 
 
+def test_bands_of_lists_of_runs_are_those_of_their_histories(simulate):
+    runs = {model.label: [simulate(model, seed=seed) for seed in range(3)] for model in (ps.BSP(), ps.ASP())}
+    figure = plot_sweep_bands(runs)
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "BSP")
+    last = [run.history["loss"].iloc[-1] for run in runs["BSP"]]
+    assert line.get_ydata()[-1] == pytest.approx(np.median(last))
+    assert line.get_xdata()[-1] == pytest.approx(max(run.history["time_s"].max() for run in runs["BSP"]))
+    shares = plot_waiting_shares(runs, "model")
+    assert "BSP: " in repr(shares) and "blocked by the model" in repr(shares)
+    with pytest.raises(InvalidJob, match="no runs"):
+        plot_sweep_bands({})
+
+
 def test_a_run_that_diverges_leaves_the_band():
     table = by_hand()
     table.loc[(table["model"] == "BSP") & (table["seed"] == 1) & (table["time_s"] > 5), "loss"] = np.inf
