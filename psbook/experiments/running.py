@@ -53,8 +53,7 @@ def why_messages(point: SweepPoint, engine: str) -> str:
     """Return why a point does not go to the compiled engine; "" if it does."""
     if not isinstance(point.cluster, Simulator):
         return "a real cluster"
-    own = getattr(point.cluster, "engine", "auto")
-    wanted = own if engine == "auto" else engine
+    wanted = point.cluster.engine if engine == "auto" else engine
     if wanted == "messages":
         return "engine='messages'"
     reason = why_not(point.job, point.cluster, point.model)
@@ -93,9 +92,9 @@ def run_by_messages(point: SweepPoint, why: str) -> Outcome:
     """Run a point message by message, or for real; its error becomes part of the outcome."""
     real = not isinstance(point.cluster, Simulator)
     engine = "dask" if real else "messages"
-    settings = {"trace": "iterations"}
-    if not real and hasattr(point.cluster, "engine"):
-        settings["engine"] = "messages"
+    settings: dict[str, Any] = {"trace": "iterations"}
+    if not real:
+        settings |= {"engine": "messages", "trace_path": None}
     try:
         run = dataclasses.replace(point.cluster, **settings).run(point.job, point.model, _silent)
     except NonFinite as error:

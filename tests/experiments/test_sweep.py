@@ -181,6 +181,8 @@ def test_auto_says_why_it_did_not_compile():
     swept = ps.sweep(quadratic(), CLUSTER, {"network": network}, 1)
     assert swept.table["engine"].tolist() == ["compiled", "messages"]
     assert swept.table["engine_why"].tolist() == ["", "messages queue in the network"]
+    own = ps.Simulator(workers=3, engine="messages")
+    assert ps.sweep(quadratic(), own, {}, 1).table["engine_why"].tolist() == ["engine='messages'"]
     forced = ps.sweep(quadratic(), CLUSTER, {"network": network}, 1, engine="compiled")
     assert "messages queue in the network" in forced.errors["error"][0]
 
