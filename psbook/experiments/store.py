@@ -7,8 +7,8 @@
 ``table.parquet``, ``history.parquet``
     All runs, when the sweep has ended; the chunks are then removed.
 
-One process at a time writes to a folder. Every file appears complete or not at all. Rows are known by the hash of their point's configuration; of
-two with the same hash the one from a chunk counts.
+One process at a time writes to a folder. Every file appears complete or not at all. Rows are known by the
+hash of their point's configuration; of two with the same hash the one from a chunk counts.
 """
 
 from __future__ import annotations
