@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from psbook.errors import InvalidJob
 from psbook.experiments.intervals import Statistic
-from psbook.experiments.swept import Sweep, estimated, frame_of, groups
+from psbook.experiments.swept import Sweep
+from psbook.experiments.tidy import estimated, frame_of, groups
 
 
 def time_to_target(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from psbook.errors import InvalidJob
-from psbook.experiments.swept import Sweep, in_words
+from psbook.experiments.swept import Sweep
+from psbook.experiments.tidy import in_words
 from psbook.experiments.tuning import at_best_rate, tuned_comparison
 
 

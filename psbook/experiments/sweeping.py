@@ -128,10 +128,10 @@ def sweep(
     label = f"sweep, {len(missing)} runs" + (f" of {len(grid.points)}" if done is not None else "")
     with ProgressBar(label, "runs") as bar:
         for found in _run(missing, reasons, engine != "compiled", client, bar):
-            if on_error == "raise":
-                _raise_first(found[0])
             if store is not None:
                 store.add(*found)
+            if on_error == "raise":
+                _raise_first(found[0])
             parts.append(found)
     if grid.refused:
         parts.append((refusals([p for p in grid.points if p.hash in grid.refused], grid.refused), _nothing()))

@@ -17,7 +17,8 @@ import pandas as pd
 
 from psbook.errors import InvalidJob
 from psbook.experiments.intervals import Interval, bootstrap
-from psbook.experiments.swept import Sweep, estimated, frame_of, groups
+from psbook.experiments.swept import Sweep
+from psbook.experiments.tidy import estimated, frame_of, groups
 
 
 @dataclass(frozen=True)
