@@ -94,7 +94,8 @@ def batches_of(job: Job, workers: int, seed: int) -> Batches:
     """
     given = job.batching
     if isinstance(job.data, list):
-        first = np.concatenate([[0], np.cumsum([rows(shard) for shard in job.data])])
+        given_shards = split(job.data, workers, seed)  # as they are, but checked
+        first = np.concatenate([[0], np.cumsum([rows(shard) for shard in given_shards])])
         shards = [np.arange(a, b) for a, b in pairwise(first)]
     else:
         shards = split(np.arange(rows(job.data)), workers, seed)

@@ -185,11 +185,15 @@ def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
         return [course for course in courses if isinstance(course, PsbookError)]
     job, model = good[0].point.job, good[0].point.model
     means = {name: table.aggregation(job.aggregate) == "mean" for name, table in job.tables.items()}
+    try:
+        data = joined(job.data)
+    except PsbookError as error:
+        return [error if isinstance(course, Course) else course for course in courses]
     scanned, seconds = scan(
         good[0].loop,
         job.tables,
         means,
-        joined(job.data),
+        data,
         [course.inputs() for course in good],
         collects=model.buffered or model.collects,
     )

@@ -28,12 +28,15 @@ Rows = Any
 class Entries(NamedTuple):
     """Entries of an `Order` as the scan takes them, in segments: arrays of shape (..., segments, entries).
 
-    A segment ends where the tables are evaluated; shorter ones are filled up with entries that do nothing.
+    `keep` is where the state behind an entry goes, `next_worker` and `next_place` are those of the entry
+    after it. A segment ends where the tables are evaluated; shorter ones are filled up with entries that do
+    nothing.
     """
 
     worker: Any
-    place: Any
     keep: Any
+    next_worker: Any
+    next_place: Any
     fetches: Any
     computes: Any
     pushes: Any
@@ -79,14 +82,39 @@ class Shape:
     applies: bool
 
 
+class Held(NamedTuple):
+    """Rows of several places, and those of the place that the next entry looks at.
+
+    These are taken out behind the write of the entry before. Were they read in front of the next write, XLA
+    would copy all places for it, entry by entry.
+    """
+
+    rows: dict[str, Rows]
+    ahead: dict[str, Rows]
+
+    @classmethod
+    def of(cls, count: int, rows: Mapping[str, Rows]) -> Held:
+        """Put the same into `count` places."""
+        copies = {name: jnp.broadcast_to(each, (count, *each.shape)) for name, each in rows.items()}
+        return cls(copies, dict(rows))
+
+    def put(self, at: Any, rows: Mapping[str, Rows], following: Any) -> Held:
+        """Write to one place, then look at another. No check: ``.at[].set`` would copy, to be able to."""
+        after = {
+            name: jax.lax.dynamic_update_index_in_dim(held, rows[name], at, 0)
+            for name, held in self.rows.items()
+        }
+        return Held(after, {name: _row(held, following) for name, held in after.items()})
+
+
 class Carry(NamedTuple):
     """What the scan carries on; ``None`` for what this program does not need."""
 
     values: dict[str, Rows]
     states: dict[str, dict[str, Rows]]
-    places: dict[str, Rows]
-    local: dict[str, Rows] | None
-    accrued: dict[str, Rows] | None
+    places: Held
+    local: Held | None
+    accrued: Held | None
     collected: dict[str, Rows] | None
 
 
@@ -154,14 +182,15 @@ def _scan(shape: Shape, tables: Mapping[str, Table], start: Any, rates: Any, dat
         name: with_rate(update, rates[name]) for name, update in zip(shape.names, shape.updates, strict=True)
     }
     states = {name: updates[name].init(jnp, start[name]) for name in loop.pushed}
-    many = partial(_copies, shape.workers)
+    read = {name: start[name] for name in loop.pulled}
+    nothing = {name: jnp.zeros_like(start[name]) for name in loop.pushed}
     carry = Carry(
         {name: start[name] for name in loop.pushed},
         states,
-        {name: _copies(shape.workers + 1, start[name]) for name in loop.pulled},
-        {name: many(start[name]) for name in loop.pulled} if loop.local and not shape.fetches else None,
-        None if shape.pushes else {name: many(jnp.zeros_like(start[name])) for name in loop.pushed},
-        {name: jnp.zeros_like(start[name]) for name in loop.pushed} if shape.collects else None,
+        Held.of(shape.workers + 1, read),
+        Held.of(shape.workers, read) if loop.local and not shape.fetches else None,
+        None if shape.pushes else Held.of(shape.workers, nothing),
+        nothing if shape.collects else None,
     )
     step = partial(_step, shape, tables, updates, start, data, batches)
 
@@ -173,8 +202,9 @@ def _scan(shape: Shape, tables: Mapping[str, Table], start: Any, rates: Any, dat
     return values, losses, end.values
 
 
-def _copies(count: int, rows: Rows) -> Rows:
-    return jnp.broadcast_to(rows, (count, *rows.shape))
+def _row(array: Any, at: Any) -> Rows:
+    """Return one item along the first axis, which is there: no check, as indexing by brackets has."""
+    return jax.lax.dynamic_index_in_dim(array, at, keepdims=False)
 
 
 def with_rate(update: Update, rate: Any) -> Update:
@@ -193,20 +223,20 @@ def _step(
 ) -> tuple[Carry, Any]:  # fmt: skip
     """Compute one entry."""
     loop, worker = shape.loop, entry.worker
-    read = {name: places[entry.place] for name, places in carry.places.items()}
-    used, local = read, carry.local
+    read, local, accrued = carry.places.ahead, carry.local, carry.accrued
+    used = read
     if local is not None:
-        used = {name: jnp.where(entry.fetches, rows, local[name][worker]) for name, rows in read.items()}
-    loss, pushed = _of_batch(shape, tables, used, data, batches[entry.batch], entry.size)
+        used = {name: jnp.where(entry.fetches, rows, local.ahead[name]) for name, rows in read.items()}
+    loss, pushed = _of_batch(shape, tables, used, data, _row(batches, entry.batch), entry.size)
     if not shape.computes:
         pushed = {name: jnp.where(entry.computes, rows, 0) for name, rows in pushed.items()}
     if local is not None:
-        local = {name: local[name].at[worker].set(used[name] - loop.local * pushed[name]) for name in local}
-    accrued = carry.accrued
+        stepped = {name: used[name] - loop.local * pushed[name] for name in used}
+        local = local.put(worker, stepped, entry.next_worker)
     if accrued is not None:
-        pushed = {name: accrued[name][worker] + rows for name, rows in pushed.items()}
+        pushed = {name: accrued.ahead[name] + rows for name, rows in pushed.items()}
         kept = {name: jnp.where(entry.pushes, 0, rows) for name, rows in pushed.items()}
-        accrued = {name: accrued[name].at[worker].set(rows) for name, rows in kept.items()}
+        accrued = accrued.put(worker, kept, entry.next_worker)
     collected = carry.collected
     if collected is not None:
         pushed = {name: _combined(updates[name], collected[name], rows, entry.pushes)
@@ -219,10 +249,8 @@ def _step(
         before = carry.values[name], carry.states[name]
         values[name], states[name] = _applied(shape, updates[name], *before, scaled,
                                               entry, read.get(name))  # fmt: skip
-    places = {
-        name: places.at[entry.keep].set(values.get(name, start[name]))
-        for name, places in carry.places.items()
-    }
+    shown = {name: values.get(name, start[name]) for name in loop.pulled}
+    places = carry.places.put(entry.keep, shown, entry.next_place)
     return Carry(values, states, places, local, accrued, collected), loss
 
 

@@ -184,12 +184,16 @@ def _packed(runs: Sequence[Inputs], sizes: tuple[int, ...], count: int, longest:
         cut = cache.setdefault(id(run.order), Segments.of(run.order))
         for array, column in zip(entries, _columns(run, sizes), strict=True):
             array[k, cut.segment, cut.place] = column
+    for ahead in (Entries._fields.index("next_worker"), Entries._fields.index("next_place")):
+        flat = entries[ahead].reshape(len(runs), -1)
+        entries[ahead] = np.roll(flat, -1, axis=1).reshape(entries[ahead].shape)
     start = {name: np.stack([run.start[name] for run in runs]) for name in runs[0].start}
     rates = {name: np.array([run.rates[name] for run in runs], np.float32) for name in runs[0].rates}
     return start, rates, rows, Entries(*entries)
 
 
-_TYPES = (np.int32, np.int32, np.int32, bool, bool, bool, bool, np.float32, np.float32, np.int32, np.int32)
+_TYPES = (*[np.int32] * 4, *[bool] * 4, *[np.float32] * 2, *[np.int32] * 2)
+"""Of the columns of `Entries`."""
 
 
 def _columns(run: Inputs, sizes: tuple[int, ...]) -> tuple[Any, ...]:
@@ -200,13 +204,18 @@ def _columns(run: Inputs, sizes: tuple[int, ...]) -> tuple[Any, ...]:
     batch = np.maximum(batches.number[order.worker, step], 0) if len(step) else step
     numbers = np.array([sizes.index(size) for size in batches.sizes])
     return (
-        order.worker, place, keep, order.fetches, order.computes, order.pushes & order.accepted,
-        order.applies,
-        1.0 / np.maximum(order.share, 1), order.staleness_of_updates, batch, numbers[batches.size[batch]],
+        order.worker, keep, order.worker, place, order.fetches, order.computes, order.pushes & order.accepted,
+        order.applies, 1.0 / np.maximum(order.share, 1), order.staleness_of_updates, batch,
+        numbers[batches.size[batch]],
     )  # fmt: skip
 
 
 _executables: dict[Any, Any] = {}
+"""The scans that were compiled last, the latest at the end."""
+
+KEPT = 64
+"""How many."""
+
 _compiling = threading.Lock()
 
 
@@ -219,7 +228,10 @@ def _compiled(
     key = (shape, frozen, group, structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
     with _compiling:
         if key in _executables:
+            _executables[key] = _executables.pop(key)
             return _executables[key], 0.0
+        for oldest in list(_executables)[: len(_executables) - KEPT + 1]:
+            del _executables[oldest]
         begun = time.perf_counter()
         _executables[key] = (
             scan_of(shape, frozen).lower(start, rates, data, rows, entries, group=group).compile()
