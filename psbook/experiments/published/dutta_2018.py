@@ -42,7 +42,7 @@ def reproduce(seeds: int = 6) -> Reproduction:
     Reproduction
         Gates: each time within 1 % (K-sync), 3 % (K-async), 1 % (K-batch-async).
     """
-    times = np.stack([LAW.matrix(WORKERS, 2400, seed) for seed in range(seeds)])
+    times = np.stack([LAW.matrix(WORKERS, 2600, seed) for seed in range(seeds)])
     rows: list[tuple[str, float, float, str]] = []
     forms, points, gates = [], [], []
     for name, (kind, published, allowed) in PUBLISHED.items():
