@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +56,24 @@ def save_pictures(sweep: Sweep, folder: Path) -> list[str]:
         wanted |= {"bands": (tuned, {}), "frontier": (sweep, {})}
         if len(varied) > 1:
             wanted["heatmap"] = sweep, {"x": varied[-1], "y": varied[-2]}
-    names = []
-    for what, (shown, options) in wanted.items():
-        try:
-            figure = shown.plot(what, **options)
-        except InvalidJob:  # nothing finite to draw, say: the tables are there
-            continue
-        figure.savefig(folder / f"{what}.png", dpi=150)
-        names.append(f"{what}.png")
-    return names
+    names = [
+        what for what, (shown, options) in wanted.items() if _drawn(folder, what, shown.plot, what, **options)
+    ]
+    places = [name for name in varied if name not in ("model", "rate")]
+    if _tunable(sweep) and len(places) == 2:
+        contest = tuned_comparison(sweep, by=places, target=sweep.target)
+        draw = importlib.import_module("psbook.view").plot_winners
+        names += ["winners"] if _drawn(folder, "winners", draw, contest, *places) else []
+    return [f"{name}.png" for name in names]
+
+
+def _drawn(folder: Path, name: str, draw: Callable[..., Any], *arguments: Any, **options: Any) -> bool:
+    try:
+        figure = draw(*arguments, **options)
+    except InvalidJob:  # nothing finite to draw, say: the tables are there
+        return False
+    figure.savefig(folder / f"{name}.png", dpi=150)
+    return True
 
 
 def _tunable(sweep: Sweep) -> bool:

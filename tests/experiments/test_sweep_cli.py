@@ -9,7 +9,9 @@ import pytest
 import psbook as ps
 from psbook import cli
 from psbook.errors import InvalidJob
+from psbook.experiments.by_hand import by_hand
 from psbook.experiments.sweep_file import EXAMPLE, read_sweep, sweep_of
+from psbook.experiments.sweep_report import save_pictures
 
 SMALL = """
 seeds = 2
@@ -45,6 +47,15 @@ def test_a_file_becomes_tables_a_summary_and_pictures(tmp_path, monkeypatch, cap
         path.name for path in (tmp_path / "small").iterdir()
     }
     assert (tmp_path / "small" / "bands.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_places_give_a_map_of_winners(tmp_path):
+    curves = {
+        (model, rate, s, n): [[1, 0.3 + 0.1 * (model == "BSP") * s]] * 4
+        for model in ("BSP", "ASP") for rate in (0.1, 1.0) for s in (1, 2) for n in (2, 4)
+    }  # fmt: skip
+    names = save_pictures(by_hand(["model", "rate", "s", "n"], curves), tmp_path)
+    assert "winners.png" in names and all((tmp_path / name).stat().st_size > 1000 for name in names)
 
 
 def test_a_file_again_goes_on_and_another_one_is_refused(tmp_path, monkeypatch, capsys):
