@@ -4,46 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psbook.core.consistency import Consistency, Rounds
 from psbook.core.keys import KeyRange
 from psbook.errors import NonFinite, PsbookError, Unsupported
-from psbook.job import Job
 from psbook.laws.option import law_option
-from psbook.loop import Loop
-from psbook.plan import DEFAULT_WORKERS, Plan
+from psbook.plan import Plan
 from psbook.run import Run
-from psbook.simulator.compiled.batches import Batches, batches_of, joined
+from psbook.simulator.compiled.batches import batches_of, joined
+from psbook.simulator.compiled.course import Course, Point, courses, workers_of
 from psbook.simulator.compiled.evaluating import evaluate
-from psbook.simulator.compiled.order import Order, gated_order
 from psbook.simulator.compiled.record import record
-from psbook.simulator.compiled.rounds import collected, rounds_order
-from psbook.simulator.compiled.scanning import Inputs, Scanned, scan
-from psbook.simulator.compiled.support import MOST_SIZES, why_not
-from psbook.simulator.compiled.timing import Timeline, gates, timeline
+from psbook.simulator.compiled.scanning import MEMORY, Scanned, scan
+from psbook.simulator.compiled.support import why_not
+from psbook.simulator.compiled.timing import gates
 from psbook.table import Table
 from psbook.trace import Recorder
 from psbook.trace.statistics import SUMMARY
 from psbook.versions import versions
 
 RUNS_AT_ONCE = 256
-"""Runs whose times and orders are in memory together."""
+"""The most runs whose times and orders are in memory together."""
+
+ITERATION = 200
+"""Bytes that an iteration takes there."""
 
 WHY = "the program is a Loop, and no time depends on a value"
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """One run to be made: a job on a `psbook.Simulator` under a consistency model."""
-
-    job: Job
-    cluster: Any
-    model: Consistency
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,49 +62,6 @@ class Outcome:
     compile_seconds: float = 0.0
     engine: str = "compiled"
     why: str = WHY
-
-
-@dataclass(frozen=True, eq=False)
-class Course:
-    """The course of a run: who computes what, when, and in which order; no values yet."""
-
-    point: Point
-    batches: Batches
-    times: Timeline
-    order: Order
-
-    @property
-    def loop(self) -> Loop:
-        """The program."""
-        return self.point.job.program  # type: ignore[return-value]  # asked before
-
-    @property
-    def made(self) -> NDArray[np.bool_]:
-        """Which iterations are made, shape (workers, iterations)."""
-        return np.arange(self.times.end.shape[-1]) < self.batches.counts[:, None]
-
-    def inputs(self) -> Inputs:
-        """Return what the scan needs."""
-        job, seed = self.point.job, self.point.cluster.seed
-        names = dict.fromkeys((*self.loop.pulled, *self.loop.pushed))
-        start, rates = {}, {}
-        for number, (name, table) in enumerate(job.tables.items()):
-            if name in names:
-                start[name] = table.initial(KeyRange(0, table.size), (seed, number))
-                rates[name] = table.rate or 0.0
-        return Inputs(self.order, self.batches, start, rates)
-
-    def evaluations(self) -> list[tuple[float, int, int]]:
-        """Time, worker iterations and updates of each evaluation."""
-        order, tables = self.order, len(self.loop.pushed)
-        if not len(order.counted):
-            return []
-        ends = np.concatenate([[-self.times.latency], np.sort(self.times.end[self.made])])
-        updates = order.version[order.evaluated + 1] * tables
-        at = ends[order.counted] + self.times.latency
-        rows = list(zip(at.tolist(), order.counted.tolist(), updates.tolist(), strict=True))
-        last = float(self.times.finish.max()), len(ends) - 1, int(order.version[-1]) * tables
-        return rows if rows[-1][1:] == last[1:] else [*rows, last]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +97,19 @@ def compute(points: Sequence[Point]) -> Iterator[tuple[int, Computed | PsbookErr
     for place, point in enumerate(points):
         groups.setdefault(_kind(point), []).append(place)
     for places in groups.values():
-        for first in range(0, len(places), RUNS_AT_ONCE):
-            some = places[first : first + RUNS_AT_ONCE]
+        number = _at_once(points[places[0]])
+        for first in range(0, len(places), number):
+            some = places[first : first + number]
             yield from zip(some, _together([points[place] for place in some]), strict=True)
+
+
+def _at_once(point: Point) -> int:
+    """How many runs of this kind fit into `MEMORY`."""
+    try:
+        made = int(batches_of(point.job, workers_of(point), point.cluster.seed).counts.sum())
+    except PsbookError:
+        return 1  # it cannot run at all, which is said by name where it is tried
+    return max(1, min(RUNS_AT_ONCE, MEMORY // (ITERATION * max(1, made))))
 
 
 def _kind(point: Point) -> Any:
@@ -172,23 +128,18 @@ def _without_rate(table: Table) -> tuple[Any, ...]:
     return (id(table.update),) if table.rate is None else (repr(table.with_rate(1.0)), type(table.update))
 
 
-def workers_of(point: Point) -> int:
-    """Number of workers of a run."""
-    return DEFAULT_WORKERS if point.cluster.workers is None else int(point.cluster.workers)
-
-
 def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
     """Make runs of one kind: times for all, an order for each, numbers and losses for all."""
-    courses: list[Course | PsbookError] = list(_courses(points))
-    good = [course for course in courses if isinstance(course, Course)]
+    planned: list[Course | PsbookError] = list(courses(points))
+    good = [course for course in planned if isinstance(course, Course)]
     if not good:
-        return [course for course in courses if isinstance(course, PsbookError)]
+        return [course for course in planned if isinstance(course, PsbookError)]
     job, model = good[0].point.job, good[0].point.model
     means = {name: table.aggregation(job.aggregate) == "mean" for name, table in job.tables.items()}
     try:
         data = joined(job.data)
     except PsbookError as error:
-        return [error if isinstance(course, Course) else course for course in courses]
+        return [error if isinstance(course, Course) else course for course in planned]
     scanned, seconds = scan(
         good[0].loop,
         job.tables,
@@ -199,7 +150,7 @@ def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
     )
     made = iter(zip(good, scanned, strict=True))
     found: list[Computed | PsbookError] = []
-    for course in courses:
+    for course in planned:
         if isinstance(course, PsbookError):
             found.append(course)
             continue
@@ -234,63 +185,6 @@ def _judged(course: Course, scanned: Scanned, seconds: float) -> Computed | Psbo
     except PsbookError as error:
         return error
     return Computed(course, scanned, losses, seconds)
-
-
-def _courses(points: Sequence[Point]) -> Iterator[Course | PsbookError]:
-    """Work out the course of runs of one kind."""
-    workers = workers_of(points[0])
-    drawn = lru_cache(maxsize=None)(lambda law, iterations, seed: law.matrix(workers, iterations, seed))
-    cut = lru_cache(maxsize=None)(lambda seed: batches_of(points[0].job, workers, seed))
-    prepared: list[tuple[Point, Batches, NDArray[np.float64]] | PsbookError] = []
-    for point in points:
-        try:
-            cluster = point.cluster
-            Plan.of(point.job.without_data(), point.model, cluster.workers, cluster.servers, cluster.seed)
-            batches = cut(cluster.seed)
-            if len(batches.sizes) > MOST_SIZES:
-                raise Unsupported(
-                    f"batches of {len(batches.sizes)} different sizes; required: {MOST_SIZES} at most."
-                )
-            seconds = drawn(law_option("compute", cluster.compute), batches.number.shape[1], cluster.seed)
-            if not (seconds > 0).all():
-                raise Unsupported("iterations that take no time; required: compute times > 0.")
-            prepared.append((point, batches, seconds))
-        except PsbookError as error:
-            prepared.append(error)
-    good = [each for each in prepared if not isinstance(each, PsbookError)]
-    timed = (
-        _timed([point for point, *_ in good], np.stack([x for *_, x in good]), good[0][1].counts)
-        if good
-        else iter(())
-    )
-    for each in prepared:
-        if isinstance(each, PsbookError):
-            yield each
-        else:
-            times, order = next(timed)
-            yield Course(each[0], each[1], times, order)
-
-
-def _timed(
-    points: Sequence[Point], compute: NDArray[np.float64], counts: Any
-) -> Iterator[tuple[Timeline, Order]]:
-    """Return the times and the order of runs of one kind."""
-    job, network = points[0].job, points[0].cluster.network
-    loop: Loop = job.program  # type: ignore[assignment]  # asked before
-    every = 0 if job.evaluate is None else job.every or workers_of(points[0])
-    models = [point.model for point in points]
-    if isinstance(models[0], Rounds):
-        found = collected(models, compute, counts)  # type: ignore[arg-type]  # all are of one kind
-        for number in range(len(points)):
-            one = found.run(number)
-            yield one.times, rounds_order(one, counts, models[0].waits, every)
-        return
-    latency = 0.0 if network is None else network.latency
-    times = timeline(models, compute, latency=latency, counts=counts, n_fetch=loop.n_fetch)
-    for number, model in enumerate(models):
-        of_run, gate = times.run(number), gates(model)
-        if gate is not None:
-            yield of_run, gated_order(of_run, gate, model.buffered, counts, loop, every)
 
 
 def run_batch(points: Sequence[Point]) -> list[Outcome | PsbookError]:
