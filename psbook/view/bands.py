@@ -71,11 +71,15 @@ def plot_sweep_bands(
     seen = [band for band in bands["time_s"] if len(band.at)]
     if seen:
         scale_loss(left, np.concatenate([band.middle for band in seen]))
-        leave_room(left, seen, min(len(seen), DIRECT))
+        leave_room(left, seen, len(seen) if len(seen) <= DIRECT else 0)
     for axes, column in ((left, "time_s"), (right, "updates")):
         if target is not None:
             axes.axhline(target, color=FAINT, linestyle=":", linewidth=1.0)
-        name_lines(axes, labels, looks, bands[column])
+        if len(seen) <= DIRECT:
+            name_lines(axes, labels, looks, bands[column])
+    if len(seen) > DIRECT:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False,
+                      fontsize=8, handlelength=3.2, labelcolor="linecolor")  # fmt: skip
     if target is not None:
         # Beyond the right edge no line passes through it.
         right.annotate(f"target\n{target:.3g}", (1, target), xycoords=("axes fraction", "data"),

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 
 from psbook.errors import InvalidJob
 from psbook.experiments.questions import front_of
 from psbook.view.picture import Picture, haloed, picture, tidy
-from psbook.view.style import FAINT, INK, style_of
-from psbook.view.swept import Source, family_of, grouped, model_of, swept
+from psbook.view.style import FAINT, INK, LineStyle
+from psbook.view.swept import Source, grouped, looks_of, swept
 
 
 def plot_frontier(
@@ -79,17 +80,23 @@ def plot_frontier(
     front = arrived[arrived["front"]]
     axes.step(front["time"], front["quality"], where="post", color=FAINT, linewidth=1.0, linestyle="--")
     told = []
+    firsts = list(dict.fromkeys(label.partition(", ")[0] for label in frame["label"]))
+    modelled = "model" in data.by(by)
+    looks = dict(zip(firsts, looks_of(firsts), strict=True))
     for label, x, y, best in zip(*(arrived[name].tolist() for name in frame.columns), strict=True):
-        color = _color(label)
-        axes.plot([x], [y], "o", color=color, markersize=7, markerfacecolor=color if best else "white")
+        look = looks[label.partition(", ")[0]] if modelled else LineStyle(INK, "-")
+        axes.plot([x], [y], look.marker or "o", color=look.color, markersize=7,
+                  markerfacecolor=look.color if best else "white")  # fmt: skip
         if best:
             told.append(f"{label} ({x:.3g}, {y:.3g})")
-            haloed(axes, label, (x, y), xytext=(7, 6), fontsize=8, color=color, weight="bold")
+            haloed(axes, label, (x, y), xytext=(7, 6), fontsize=8, color=look.color, weight="bold")
+    if modelled:
+        handles = [
+            Line2D([], [], linestyle="none", marker=look.marker or "o", color=look.color, label=first)
+            for first, look in looks.items()
+        ]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9,
+                      labelcolor="linecolor")  # fmt: skip
     beaten = f"{len(front)} of {len(frame)} settings are beaten by none"
     figure.psbook_sentence = f"{head}: {beaten}: {'; '.join(told) or 'none arrived'}."
     return figure
-
-
-def _color(label: str) -> str:
-    first = label.partition(", ")[0]
-    return style_of(family_of(first)).color if model_of(first) is not None else INK
