@@ -127,6 +127,12 @@ def _restart(event: Event) -> str:
     return f"{event.node} was started again, for the {event.version}. time"
 
 
+def _drop(event: Event) -> str:
+    return (
+        f"{event.node} dropped {event.peer}'s update of {keys(event)}, of clock {event.clock}: {event.detail}"
+    )
+
+
 def _serve(event: Event) -> str:
     role = {"both": "head and tail", "": "neither head nor tail"}.get(event.detail, event.detail)
     return f"{event.node} is {role} of shard {event.shard}, in epoch {event.version}"
@@ -158,6 +164,8 @@ SENTENCES: dict[str, Callable[[Event], str]] = {
     "loss": _loss,
     "failure": _failure,
     "replicate": _replicate,
+    "drop": _drop,
+    "drop copy": _drop,
     "fault": _fault,
     "lost": _lost,
     "restart": _restart,
