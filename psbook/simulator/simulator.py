@@ -12,7 +12,7 @@ from typing import Literal
 from psbook.checkpoints import Checkpoints
 from psbook.core.consistency import Consistency
 from psbook.core.layout import Safety
-from psbook.errors import InvalidJob, NonFinite, Unsupported
+from psbook.errors import InvalidJob, NonFinite, Stopped, Unsupported
 from psbook.job import Job, Progress
 from psbook.laws import Law
 from psbook.laws.option import law_option
@@ -178,6 +178,10 @@ class Simulator:
             run = run_compiled(Point(job, self, model), progress)
             again = replace(self, engine="messages", trace="full", trace_path=None)
             run.by_messages = lambda: again.run(job, model)
+            if stop is not None and stop.is_set():
+                stopped = Stopped("the run was stopped from outside; its trace is the error's `trace`.")
+                stopped.trace = run.trace
+                raise stopped
             return run
         except (Unsupported, NonFinite) as error:
             if self.engine == "compiled":

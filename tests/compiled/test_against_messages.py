@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import psbook as ps
+from psbook.errors import Stopped
 from psbook.trace import statistics
 from tests.compiled.comparing import (
     GATED,
@@ -113,3 +114,11 @@ def test_the_stepper_walks_through_the_messages_of_a_compiled_run():
     stepper = run.step()
     assert len(stepper.trace.of("send"))
     assert stepper.trace.end == pytest.approx(run.seconds, rel=1e-12)
+
+
+def test_a_compiled_run_that_was_stopped_says_so():
+    handle = JOBS["plain"].start(ps.Simulator(workers=2, compute=LAWS[0], trace="iterations"), ps.SSP(2))
+    handle.stop()
+    with pytest.raises(Stopped) as caught:
+        handle.result(60)
+    assert caught.value.trace.meta["engine"] == "compiled"
