@@ -98,11 +98,8 @@ class Plan:
             )
         if model.collects:
             check_rounds(model, safety, saves=checkpoints is not None or job.saved is not None)
-        if model.normed and safety.active:
-            raise InvalidJob(
-                f"{model.label} where nodes may be lost; required: safety=None, as only the replica that "
-                "answers knows what everybody has read."
-            )
+        if model.normed:
+            check_values(model, servers, safety)
         if checkpoints is not None:
             checkpoints.store()
             safety = replace(safety, checkpoint_every=checkpoints.every)
@@ -287,6 +284,20 @@ def check_rounds(model: Consistency, safety: Safety, saves: bool) -> None:
         raise InvalidJob(
             f"delivery={safety.delivery!r} under {model.label}; required: 'exactly-once', so that a clock's "
             "pushes come before its end."
+        )
+
+
+def check_values(model: Consistency, servers: int, safety: Safety) -> None:
+    """Raise `InvalidJob` if what everybody has read is not known in one place, for good."""
+    if servers > 1:
+        raise InvalidJob(
+            f"{model.label} on {servers} servers; required: servers=1. Two workers could wait for each "
+            "other, each on one shard for what the other is to read there."
+        )
+    if safety.active:
+        raise InvalidJob(
+            f"{model.label} where nodes may be lost; required: safety=None, as only the replica that answers "
+            "knows what everybody has read."
         )
 
 

@@ -292,6 +292,8 @@ class Shard:
         self._halfway[rank] = self._pushed.pop(rank, 0) - waiting - len(self.aside.get(rank, ()))
         self._drop_unfinished(rank)
         self.parked = [waiting for waiting in self.parked if waiting.message.id.rank != rank]
+        if self._readers:
+            self._readers = {place: pull for place, pull in self._readers.items() if place[0] != rank}
         if is_new and self.layout.counts(rank) and rank not in self.clocks:
             self.clocks.add(rank)
             self._windows[rank].joined = True
@@ -469,6 +471,8 @@ class Shard:
         actions += self._close_rounds() if rose else []
         if self.transit is not None:
             self.transit.forget(rank)
+        if self._readers:
+            self._readers = {place: pull for place, pull in self._readers.items() if place[0] != rank}
         actions += self._end_round(now) + self._release(now)
         if rose and self._readers:
             actions += self._send_unasked(actions)

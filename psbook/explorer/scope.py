@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from psbook.core.consistency import ASP, SSP, BoundedDelay, Consistency
+from psbook.core.consistency import ASP, DSSP, ESSP, PSP, SSP, VAP, BoundedDelay, Consistency, Rounds
 from psbook.core.layout import NOTHING_FAILS, Layout, Safety, TableSpec
 from psbook.core.routes import cut
 from psbook.errors import InvalidJob
@@ -95,6 +95,11 @@ class Scope:
     ordered: bool = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, Rounds | PSP | ESSP | DSSP | VAP):
+            raise InvalidJob(
+                f"all behaviours under {self.model.label}; required: Serial, BSP, SSP, ASP or bounded delay, "
+                "whose promises the explorer can judge."
+            )
         several = isinstance(self.iterations, tuple)
         if self.workers < 1 or (several and len(self.iterations) != self.workers):  # type: ignore[arg-type]
             raise InvalidJob(f"{self.workers} workers with iterations {self.iterations}; required: one each.")

@@ -120,11 +120,10 @@ def test_a_psp_read_has_the_updates_of_its_sample(cluster):
     assert run.check().ok
 
 
-@pytest.mark.parametrize("servers", [1, 2])
-def test_vap_ends_and_applies_everything(cluster, servers, request):
+def test_vap_ends_and_applies_everything(cluster, request):
     if "safe" in request.node.name:
         pytest.skip("VAP is refused where nodes may be lost")
-    run = run_tally(cluster, ps.VAP(2.0), [12, 12, 3], servers=servers)
+    run = run_tally(cluster, ps.VAP(2.0), [12, 12, 3])
     assert run.tables["w"].tolist() == [12.0, 12.0, 3.0]
     assert run.check().ok
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, Serial
+from psbook.core.consistency import ASP, BSP, SSP, BoundedDelay, KSync, Serial
 from psbook.core.shard import Shard
 from psbook.errors import InvalidJob
 from psbook.explorer import Scope, System, explore
@@ -166,6 +166,8 @@ def test_a_scope_that_makes_no_sense_is_refused():
         Scope(ASP(), replicas=1)
     with pytest.raises(InvalidJob, match="one each"):
         Scope(ASP(), iterations=(1, 2, 3))
+    with pytest.raises(InvalidJob, match=r"under K-sync\(1\); required: Serial, BSP"):
+        Scope(KSync(1))
 
 
 SMALL = [

@@ -59,16 +59,15 @@ def in_transit(run, sizes):
 
 
 @pytest.mark.parametrize("decay", [True, False])
-@pytest.mark.parametrize("servers", [1, 2])
-def test_no_read_is_answered_while_more_than_the_bound_is_in_transit(decay, servers):
+def test_no_read_is_answered_while_more_than_the_bound_is_in_transit(decay):
     sizes, bound = [0.25, 0.5, 1.0, 0.125], 4.0
     options = {"network": ps.Network(latency=0.05), "law": EXP.slow({3: 2.5}), "seed": 3}
-    run = run_sizes(ps.VAP(bound, decay=decay), sizes, 40, servers=servers, trace="full", **options)
+    run = run_sizes(ps.VAP(bound, decay=decay), sizes, 40, trace="full", **options)
     found = list(in_transit(run, sizes))
-    assert len(found) == 4 * 40 * servers
+    assert len(found) == 4 * 40
     assert all(lacks <= bound / (math.sqrt(clock + 1) if decay else 1) + 1e-9 for clock, lacks in found)
     assert max(lacks for _, lacks in found) > 1.0  # not vacuous: more than the largest push was in transit
-    free = run_sizes(ps.ASP(), sizes, 40, servers=servers, trace="full", **options)
+    free = run_sizes(ps.ASP(), sizes, 40, trace="full", **options)
     assert max(lacks for _, lacks in in_transit(free, sizes)) > bound  # without a bound, more would be
     assert run.check().ok
 
@@ -115,7 +114,9 @@ def test_who_has_ended_or_never_reads_holds_nobody_up():
     assert run.tables["w"].tolist() == [30.0, 30.0]
 
 
-def test_it_is_refused_where_nodes_may_be_lost():
-    cluster = ps.Simulator(workers=2, servers=2, safety=ps.Safety(replicas=1))
+def test_it_is_refused_on_several_servers_and_where_nodes_may_be_lost():
+    job = loop_job(3, keys=2)
+    with pytest.raises(ps.PsbookError, match=r"VAP\(1\) on 2 servers; required: servers=1"):
+        job.run(ps.Simulator(workers=2, servers=2), ps.VAP(1.0))
     with pytest.raises(ps.PsbookError, match=r"VAP\(1\) where nodes may be lost; required: safety=None"):
-        loop_job(3, keys=2).run(cluster, ps.VAP(1.0))
+        job.run(ps.Simulator(workers=2, safety=ps.Safety()), ps.VAP(1.0))

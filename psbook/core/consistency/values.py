@@ -34,8 +34,8 @@ class VAP(Consistency):
     Raises
     ------
     InvalidJob
-        If `bound` is no positive number; with the job, if nodes may be lost: what everybody has read is
-        known to the replica alone that answered.
+        If `bound` is no positive number. With the job, if there are several servers, where two workers could
+        wait for each other; or if nodes may be lost, as only one that answers knows who has read what.
 
     Examples
     --------
