@@ -259,7 +259,7 @@ def run_compiled(point: Point, progress: Callable[[int, float | None], object] |
     meta = plan.meta(
         backend="simulator", time_unit="simulated s", compute_label="" if law is None else law.label,
         network_label="no network cost" if cluster.network is None else cluster.network.label,
-        service_label="0",
+        service_label="",
         placement=cluster.placement, engine="compiled", engine_why=WHY, trace_level=cluster.trace,
         versions=versions(), end=float(course.times.finish.max()),
     )  # fmt: skip
