@@ -221,3 +221,12 @@ def test_p5_k_sync(k, published):
     lengths = np.diff(updates(run)[0], prepend=0.0)
     margin = 2000 * half_width(lengths) + 0.01 * published
     assert 2000 * np.mean(lengths) == pytest.approx(published, abs=margin)
+
+
+@pytest.mark.parametrize(("k", "published"), [(1, 199), (5, 1120), (10, 2616), (15, 4261)])
+def test_p5_k_async(k, published):
+    """P5: 2000 updates; here 400, of which the noise is 1 %, and the published digits are good to 2 %."""
+    updated = 400
+    law = ps.ShiftedExponential(1.0, 1.0)
+    run = run_loop(ps.KAsync(k), law, 20, int(updated * k / 20 * 1.5) + 20, seed=8)
+    assert updates(run)[0][updated - 1] * 2000 / updated == pytest.approx(published, rel=0.03)
