@@ -121,6 +121,9 @@ class Flattening:
 
         leaves, structure = jax.tree_util.tree_flatten(tree)
         shapes = [jax.numpy.shape(leaf) for leaf in leaves]
+        dtypes = [jax.numpy.result_type(leaf) for leaf in leaves]
+        if not all(np.can_cast(dtype, self.dtype, "same_kind") for dtype in dtypes):
+            raise ShapeMismatch(f"leaves of dtypes {dtypes}; required: such as cast to {self.dtype}.")
         if structure != self._structure or shapes != [leaf.shape for leaf in self._leaves]:
             raise ShapeMismatch(
                 f"a tree of structure {structure} and shapes {shapes}; required: that of the table, "

@@ -82,7 +82,7 @@ class Computed:
         """Final values by name, as a pull of the whole table gives them."""
         job, seed = self.course.point.job, self.course.point.cluster.seed
         return {
-            name: table.decode(self.scanned.end[name] if name in self.scanned.end
+            name: table.decode(self.scanned.end[name].copy() if name in self.scanned.end
                                else table.initial(KeyRange(0, table.size), (seed, number)))
             for number, (name, table) in enumerate(job.tables.items())
         }  # fmt: skip

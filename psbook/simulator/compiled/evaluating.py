@@ -40,7 +40,7 @@ def evaluate(job: Job, states: Sequence[Mapping[str, Rows]]) -> list[float]:
             stacked = {name: np.stack([state[name] for state in states]) for name in job.tables}
             return [float(loss) for loss in many(**stacked)]
         return [
-            float(job.evaluate(**{name: table.decode(state[name]) for name, table in job.tables.items()}))
+            float(job.evaluate(**{n: table.decode(state[n].copy()) for n, table in job.tables.items()}))
             for state in states
         ]
     except Exception as error:

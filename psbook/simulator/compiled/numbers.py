@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from psbook.errors import ShapeMismatch
 from psbook.loop import Loop
 from psbook.table import Table, rate_field
 from psbook.updates import Update
@@ -55,6 +57,8 @@ class Shape:
     ----------
     loop
         The program.
+    kernel
+        What its kernel computes, see `fingerprint`.
     names
         The tables that take part.
     updates
@@ -70,6 +74,7 @@ class Shape:
     """
 
     loop: Loop
+    kernel: str
     names: tuple[str, ...]
     updates: tuple[Update, ...]
     means: tuple[bool, ...]
@@ -124,10 +129,19 @@ def decoded(table: Table, rows: Rows) -> Any:
 
 
 def encoded(table: Table, value: Any) -> Rows:
-    """Return the rows of what a program pushes, in the table's dtype."""
-    if table.tree is not None:
-        value = table.tree.flatten(value)
-    return jnp.asarray(value).astype(table.dtype).reshape(table.shape)
+    """Return the rows of what a program pushes, in the table's dtype.
+
+    Raises
+    ------
+    ShapeMismatch
+        If they do not fit, as `Table.check` says.
+    """
+    rows = jnp.asarray(value if table.tree is None else table.tree.flatten(value))
+    if rows.shape != table.shape or not np.can_cast(rows.dtype, table.dtype, "same_kind"):
+        raise ShapeMismatch(
+            f"a value of shape {rows.shape} and dtype {rows.dtype}; required: {table.shape}, {table.dtype}."
+        )
+    return rows.astype(table.dtype)
 
 
 def gradients(loop: Loop, tables: Mapping[str, Table], rows: Mapping[str, Rows], batch: Any) -> Any:
@@ -245,7 +259,7 @@ def _step(
     values, states = {}, {}
     for name, rows in pushed.items():
         mean = shape.means[shape.names.index(name)]
-        scaled = (rows * entry.share).astype(rows.dtype) if mean else rows
+        scaled = rows * entry.share.astype(rows.dtype) if mean else rows
         before = carry.values[name], carry.states[name]
         values[name], states[name] = _applied(shape, updates[name], *before, scaled,
                                               entry, read.get(name))  # fmt: skip

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from psbook.loop import Loop
 from psbook.simulator.compiled.batches import Batches
 from psbook.simulator.compiled.cores import cores
+from psbook.simulator.compiled.fingerprint import fingerprint
 from psbook.simulator.compiled.numbers import Entries, Frozen, Shape, scan_of
 from psbook.simulator.compiled.order import Order
 from psbook.table import Table, rate_field
@@ -103,7 +104,7 @@ def scan(
 
     Notes
     -----
-    Memory: for each run (workers + segments + state) × table, and entries × (44 + 4 × batch) bytes;
+    Memory: for each run (workers + segments + state) × table, and entries × (48 + 4 × batch) bytes;
     at most `MEMORY` for each core at a time. The results, (segments + 1) × table a run, are all kept.
     """
     cuts = [Segments.of(run.order) for run in runs]
@@ -112,9 +113,11 @@ def scan(
     used = {name: tables[name] for name in dict.fromkeys((*loop.pulled, *loop.pushed))}
     full = all(len(run.order.worker) == count * longest for run in runs)
     orders = [run.order for run in runs]
+    data = jax.tree.map(jnp.asarray, data)
     shape = Shape(
-        loop, tuple(used), tuple(_without_rate(table) for table in used.values()),
-        tuple(means[name] for name in used), orders[0].workers, sizes, collects,
+        loop, fingerprint(loop, used, data, sizes[0]), tuple(used),
+        tuple(_without_rate(table) for table in used.values()), tuple(means[name] for name in used),
+        orders[0].workers, sizes, collects,
         fetches=full and all(order.fetches.all() for order in orders),
         computes=full and all(order.computes.all() for order in orders),
         pushes=all(order.pushes.all() for order in orders) if full else loop.n_push == 1 and all(
@@ -122,24 +125,25 @@ def scan(
         applies=full and all(order.applies.all() for order in orders),
     )  # fmt: skip
     one = 4 * sum(int(np.prod(table.shape)) for table in used.values())
-    bytes_a_run = one * (shape.workers + 4 + 2 * count) + count * longest * (44 + 4 * sizes[0]) + 1
+    bytes_a_run = one * (shape.workers + 4 + 2 * count) + count * longest * (48 + 4 * sizes[0]) + 1
     threads = cores() if jax.default_backend() == "cpu" else 1
     portion = _portion(min(MEMORY // bytes_a_run, -(-len(runs) // threads)))
     row = sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(data))
     group = _group(one // 4 + sizes[0] * row, portion, len(sizes))
-    data = jax.tree.map(jnp.asarray, data)
     portions = [runs[first : first + portion] for first in range(0, len(runs), portion)]
 
     def packed(part: Sequence[Inputs]) -> tuple[Any, ...]:
         filled = [*part, *[part[-1]] * (portion - len(part))]
         return _packed(filled, sizes, count, longest)
 
+    wide = jax.enable_x64.value  # a thread's own, where it was set by a context manager
     first = packed(portions[0])
     compiled, seconds = _compiled(shape, Frozen(used), data, first, group)
 
     def computed(number: int) -> list[Scanned]:
         start, rates, rows, entries = packed(portions[number])
-        values, losses, end = jax.tree.map(np.asarray, compiled(start, rates, data, rows, entries))
+        with jax.enable_x64(wide):
+            values, losses, end = jax.tree.map(np.asarray, compiled(start, rates, data, rows, entries))
         return [
             Scanned(
                 {name: kept[k] for name, kept in values.items()},
@@ -178,21 +182,21 @@ def _packed(runs: Sequence[Inputs], sizes: tuple[int, ...], count: int, longest:
     rows = np.zeros((len(runs), length, width), np.int32)
     entries = [np.zeros((len(runs), count, longest), dtype) for dtype in _TYPES]
     entries[Entries._fields.index("keep")][:] = runs[0].order.workers
-    cache: dict[int, Segments] = {}
     for k, run in enumerate(runs):
         rows[k, : len(run.batches.rows), : run.batches.rows.shape[1]] = run.batches.rows
-        cut = cache.setdefault(id(run.order), Segments.of(run.order))
+        cut = Segments.of(run.order)
         for array, column in zip(entries, _columns(run, sizes), strict=True):
             array[k, cut.segment, cut.place] = column
     for ahead in (Entries._fields.index("next_worker"), Entries._fields.index("next_place")):
         flat = entries[ahead].reshape(len(runs), -1)
         entries[ahead] = np.roll(flat, -1, axis=1).reshape(entries[ahead].shape)
     start = {name: np.stack([run.start[name] for run in runs]) for name in runs[0].start}
-    rates = {name: np.array([run.rates[name] for run in runs], np.float32) for name in runs[0].rates}
+    kinds = {name: rows.dtype if rows.dtype.kind not in "biu" else np.float32 for name, rows in start.items()}
+    rates = {name: np.array([run.rates[name] for run in runs], kind) for name, kind in kinds.items()}
     return start, rates, rows, Entries(*entries)
 
 
-_TYPES = (*[np.int32] * 4, *[bool] * 4, *[np.float32] * 2, *[np.int32] * 2)
+_TYPES = (*[np.int32] * 4, *[bool] * 4, np.float64, np.float32, *[np.int32] * 2)
 """Of the columns of `Entries`."""
 
 
@@ -225,7 +229,8 @@ def _compiled(
     """Return the scan for arguments of these shapes, and the seconds that making it took."""
     start, rates, rows, entries = arguments
     leaves, structure = jax.tree.flatten((data, arguments))
-    key = (shape, frozen, group, structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+    given = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+    key = (shape, frozen, group, jax.enable_x64.value, structure, given)
     with _compiling:
         if key in _executables:
             _executables[key] = _executables.pop(key)

@@ -91,6 +91,12 @@ def _of_program(job: Job) -> str:
         return "pushes that are not finite are to be left out"
     if job.data is None:
         return "the job has no data"
+    if len(set(loop.pushed)) < len(loop.pushed):
+        return "the loop pushes to a table twice"
+    try:
+        hash(loop)
+    except TypeError as error:
+        return f"the kernel cannot be told from others ({error})"
     for name in dict.fromkeys((*loop.pulled, *loop.pushed)):
         if name not in job.tables:
             return f"the loop names a table {name!r} that the job lacks"
@@ -115,7 +121,8 @@ def _of_kernel(job: Job, loop: Loop) -> str:
     shards = job.data if isinstance(job.data, list) else [job.data]
     try:
         for shard in shards:
-            leaves(shard)
+            if not all(_fits(array) for array in leaves(shard)):
+                return "there are whole numbers in the data that JAX has no dtype for (jax_enable_x64)"
     except PsbookError as error:
         return str(error).partition(";")[0]
     some = jax.tree.map(lambda array: np.asarray(array[:1]), shards[0])
@@ -139,3 +146,12 @@ def _of_kernel(job: Job, loop: Loop) -> str:
         except Exception as error:  # noqa: BLE001  # the user's code, as above
             return f"JAX cannot trace {update!r} of table {name!r} ({type(error).__name__})"
     return ""
+
+
+def _fits(array: Any) -> bool:
+    """Whether JAX, which may have 32 bits only, holds an array's whole numbers."""
+    held = jax.dtypes.canonicalize_dtype(array.dtype)
+    if held == array.dtype or array.dtype.kind not in "iu" or not array.size:
+        return True
+    known = np.iinfo(held)
+    return bool(known.min <= array.min() and array.max() <= known.max)
