@@ -235,15 +235,21 @@ def seeds_of(seeds: int | Iterable[int], cluster: Any) -> list[int]:
     Raises
     ------
     InvalidJob
-        If there is none, or one comes twice.
+        If there is none, one comes twice, or one is no whole number.
     """
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         found = [cluster.seed + k for k in range(int(seeds))]
     else:
-        found = [int(seed) for seed in seeds] if isinstance(seeds, Iterable) else []
+        found = [_seed(seed) for seed in seeds] if isinstance(seeds, Iterable) else []
     if not found or len(set(found)) != len(found):
         raise InvalidJob(f"seeds={seeds!r}; required: at least one, each once.")
     return found
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InvalidJob(f"seeds has {seed!r}; required: whole numbers.")
+    return int(seed)
 
 
 def told(labels: Mapping[str, Label]) -> str:

@@ -283,6 +283,8 @@ def test_a_summary_is_over_seeds():
         ([("model", MODELS)], {}, "a mapping"),
         ({"rate": [0.1]}, {"seeds": 0}, "at least one, each once"),
         ({"rate": [0.1]}, {"seeds": [3, 3]}, "at least one, each once"),
+        ({"rate": [0.1]}, {"seeds": "12"}, "whole numbers"),
+        ({"rate": [0.1]}, {"seeds": [1.5]}, "whole numbers"),
         ({"rate": [0.1]}, {"engine": "fast"}, "'auto', 'compiled', 'messages'"),
         ({"rate": [0.1]}, {"on_error": "ignore"}, "'keep' or 'raise'"),
         ({"rate": [0.1]}, {"target": "low"}, "a loss"),
