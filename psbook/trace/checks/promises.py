@@ -21,7 +21,7 @@ class Promises:
     family : str
         "serial", "bsp", "asp", "ssp", "dssp", "boundeddelay"; empty for one whose promises are not judged.
     bound : int, optional
-        s of SSP, the upper one of DSSP, τ of bounded delay, 0 of BSP and Serial [iterations]; ``None``: there is none.
+        s of SSP, the upper one of DSSP, τ of bounded delay, 0 of BSP and Serial [iterations]; ``None``: none.
     gate : bool
         Whether ``clock()`` waits.
     delivery : str
