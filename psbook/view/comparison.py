@@ -198,23 +198,32 @@ def losses(
 
 
 def name_lines(axes: Axes, labels: Sequence[str], looks: Sequence[LineStyle], bands: Sequence[Band]) -> None:
-    """Write each label below the end of its line, further down where another label stands already."""
+    """Write each label below the end of its line, further down where another label stands already.
+
+    The label of a line that leaves the picture at the top stands to the right of where it does.
+    """
     dots = axes.figure.dpi / 72
     taken: list[tuple[float, float, float]] = []
     drawn = [each for each in zip(labels, looks, bands, strict=True) if len(each[2].at)]
     if len(drawn) > DIRECT:
         axes.legend(loc="upper right", frameon=False, fontsize=9, handlelength=3.2, labelcolor="linecolor")
         return
+    top = axes.get_ylim()[1]
     for label, look, band in sorted(drawn, key=lambda each: -float(each[2].middle[-1])):
-        end = (float(band.at[-1]), float(band.middle[-1]))
+        leaves = bool(band.middle[-1] > top)
+        last = int(np.argmax(band.middle > top)) if leaves else -1
+        end = (float(band.at[last]), min(float(band.middle[last]), top))
         x, y = (float(number) / dots for number in axes.transData.transform(end))
         width, drop = 6.5 * len(label), 12.0
+        left, right = (x, x + width) if leaves else (x - width, x)
         while any(
-            x - width < right and left < x and abs(y - drop - other) < 11 for left, right, other in taken
+            left < other_right and other_left < right and abs(y - drop - other) < 11
+            for other_left, other_right, other in taken
         ):
             drop += 1
-        taken.append((x - width, x, y - drop))
-        haloed(axes, label, end, xytext=(4, -drop), ha="right", fontsize=9, color=look.color, weight="bold")
+        taken.append((left, right, y - drop))
+        haloed(axes, label, end, xytext=(8 if leaves else 4, -drop), ha="left" if leaves else "right",
+               fontsize=9, color=look.color, weight="bold")  # fmt: skip
 
 
 def leave_room(axes: Axes, bands: Sequence[Band], labels: int) -> None:

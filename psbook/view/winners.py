@@ -178,7 +178,8 @@ def _from_ranks(source: pd.DataFrame, x: str, y: str, compare: str) -> tuple[pd.
         first = order.iloc[0]
         got_there = bool(np.isfinite(first[quantity]))
         second = order.iloc[1] if len(order) > 1 else None
-        ahead = np.nan if second is None or not first[quantity] > 0 else second[quantity] / first[quantity]
+        comparable = got_there and first[quantity] > 0
+        ahead = second[quantity] / first[quantity] if comparable and second is not None else np.nan
         rows.append((at, up, str(first[compare]) if got_there else "",
                      "" if second is None else str(second[compare]), ahead,
                      bool(first["clear"]) and got_there))  # fmt: skip

@@ -119,6 +119,19 @@ def test_a_run_that_diverges_leaves_the_band():
 # The two efficiencies
 
 
+def test_a_line_that_leaves_the_picture_is_named_where_it_does():
+    rows = [(model, 0, float(at), at, factor**at) for model, factor in (("BSP", 0.5), ("ASP", 10.0))
+            for at in range(12)]  # fmt: skip
+    figure = plot_sweep_bands(pd.DataFrame(rows, columns=["model", "seed", "time_s", "updates", "loss"]))
+    drawn(figure)
+    axes = figure.axes[0]
+    named = {text.get_text(): text.xy for text in axes.texts}
+    assert set(named) == {"BSP", "ASP"}
+    assert named["BSP"] == (11.0, pytest.approx(0.5**11))
+    assert named["ASP"] == (pytest.approx(3.0, abs=0.1), pytest.approx(1000.0))  # the top of the picture
+    assert axes.get_ylim()[1] == pytest.approx(1000.0)
+
+
 def test_hardware_times_statistical_efficiency_is_speed(sweep):
     frame = efficiencies(sweep)
     product = frame["iterations_per_s"] * frame["progress_per_iteration"]
@@ -232,6 +245,14 @@ def test_the_phase_diagram_takes_a_tuned_comparison_as_it_is():
     figure = plot_winners(tuned, "slow", "n")
     assert "BSP in 1 of 2 cells, ASP in 1; 1 clear by a bootstrap" in repr(figure)
     assert {"BSP\n×2.00", "ASP\n×4.00"} == {text.get_text() for text in figure.axes[0].texts}
+
+
+def test_nobody_and_nothing_to_divide_where_a_tuned_comparison_never_arrives():
+    rows = [("BSP", 1, math.inf), ("ASP", 2, math.inf)]
+    tuned = pd.DataFrame([(1, 4, *row, False) for row in rows],
+                         columns=["slow", "n", "model", "rank", "time_s", "clear"])  # fmt: skip
+    figure = plot_winners(tuned, "slow", "n")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["nobody"]
 
 
 # Throughput, waiting, frontier
