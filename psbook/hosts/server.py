@@ -27,7 +27,7 @@ from psbook.core.actions import (
     TakeIn,
     Unparked,
 )
-from psbook.core.controls import CONTROLLER, Kept
+from psbook.core.controls import CONTROLLER, Install, Kept
 from psbook.core.keys import span
 from psbook.core.messages import Message, MessageId, Push, size
 from psbook.core.routes import Segment
@@ -167,6 +167,7 @@ class ServerHost:
         if self._full:
             self.recorder.add(
                 now, self.node, "receive", peer=source, message=message_text(message), bytes=size(message),
+                shard=message.segment.shard if isinstance(message, Install) else -1,
                 clock=getattr(message, "clock", -1), detail=type(message).__name__,
             )  # fmt: skip
 

@@ -127,15 +127,15 @@ class Lineages:
     def life(self) -> IntArray:
         """How often each row's node had got its shard's values anew, before the row.
 
-        It was started, or took a copy of some shard; or a new primary has copied what it has to its backups.
+        It was started, or took a copy of the shard; or a new primary has copied what it has to its backups.
         """
         facts = self.facts
         lives = np.zeros(facts.size, dtype=np.int64)
         rows = facts.at("apply", "replicate", "answer", "serve")
-        anew = np.sort(np.concatenate([facts.at("restart"), facts.at("receive", detail="Install")]))
-        _count(lives, rows, facts.node, anew)
+        _count(lives, rows, facts.node, facts.at("restart"))
+        place = facts.node * (2 + int(facts.shard.max(initial=0))) + facts.shard
+        _count(lives, rows, place, facts.at("receive", detail="Install"))
         if self.scheme == "primary-backup":
-            place = facts.node * (2 + int(facts.shard.max(initial=0))) + facts.shard
             _count(lives, rows, place, facts.at("serve", detail=("", "tail")))
         return lives
 

@@ -62,7 +62,7 @@ KINDS: dict[str, str] = {
     "park": "a shard holds a request; detail = why",
     "release": "a held request goes on; value = seconds it was held",
     "send": "a message leaves; detail = its type",
-    "receive": "a message arrives; detail = its type",
+    "receive": "a message arrives; detail = its type, shard = that of a copy that is taken in",
     "loss": "the evaluation; value = loss, clock = worker iterations so far, version = updates so far",
     "failure": "something was lost or raised, which ends the run; detail = what it means",
     "fault": "a fault was injected; detail = which",

@@ -1,10 +1,12 @@
 """Who serves, broken in exactly one place; and a run that came to its end, or did not."""
 
+import numpy as np
 import pytest
 
 import psbook as ps
 from psbook.simulator.faults import Faults, Pause
 from psbook.trace import Trace, check
+from tests.theory.programs import run_loop
 from tests.trace.judged_runs import changed, copied, rows, trace_of, without
 
 SCHEMES = ["chain", "primary-backup"]
@@ -137,3 +139,18 @@ def test_a_real_run_in_which_a_primary_hangs_and_comes_back():
     run = ps.Job(program, tables={"w": ps.Table(2)}).run(cluster, ps.ASP())
     verdicts = run.check().require()
     assert verdicts["one answers"].verdict == "true" and verdicts["one answers"].reached >= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "seed", "server"),
+    [(ps.BSP(), 3, "server-1"), (ps.BSP(), 48, "server-0"), (ps.SSP(1), 40, "server-0")],
+    ids=["BSP", "BSP, head", "SSP"],
+)
+def test_who_takes_over_may_have_taken_in_a_copy_of_another_shard_just_before(model, seed, server):
+    """A copy of one shard makes nothing new of what the server has of the others."""
+    law = ps.Exponential(0.3)
+    safety = ps.Safety(replicas=1, lease=1.0, resend=0.1)
+    faults = ps.Faults(ps.Crash(server, at=2.0), ps.Loss(0.1))
+    run = run_loop(model, law, 4, 15, seed=seed, servers=3, trace="full", safety=safety, faults=faults)
+    np.testing.assert_array_equal(run.tables["w"], 60.0)
+    assert run.check().ok, run.check().false
