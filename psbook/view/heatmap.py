@@ -85,7 +85,8 @@ def plot_heatmap(
                             aspect="auto")  # fmt: skip
         bar = figure.colorbar(image, ax=axes, label=quantity, fraction=0.05)
         if isinstance(norm, LogNorm):
-            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            few = high / low < 1e4  # decades, so that there is room for marks within them
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
             bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             bar.ax.yaxis.set_minor_formatter(NullFormatter())
         for (row, column), value in np.ndenumerate(values):

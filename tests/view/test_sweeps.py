@@ -1,6 +1,7 @@
 """Pictures of many runs hold the numbers of their tables, and theory's where it has a form."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -185,6 +186,17 @@ def test_cells_are_medians_and_the_best_is_framed():
     assert [(patch.get_x() + 0.5, patch.get_y() + 0.5) for patch in hatched] == [(1.0, 1.0)]
     assert "from 1.01 at s 0, rate 1" in repr(figure) and "infinite in 1 cells" in repr(figure)
     assert drawn(figure) > 5_000
+
+
+def test_marks_beside_the_colours_have_room_however_many_decades():
+    losses = [3e-6, 2.0, 400.0, 5e-3]
+    table = pd.DataFrame({"s": [0, 0, 4, 4], "rate": [0.1, 1.0] * 2, "seed": 0, "loss_final": losses})
+    figure = plot_heatmap(table)
+    drawn(figure)
+    labels = figure.axes[1].get_yticklabels()
+    boxes = sorted((text.get_window_extent() for text in labels if text.get_text()), key=lambda box: box.y0)
+    assert len(boxes) >= 4
+    assert all(below.y1 < above.y0 for below, above in pairwise(boxes))
 
 
 def test_heat_maps_of_a_sweep_look_at_a_part(sweep):
