@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import psbook.data
 from psbook.assembly import whole
 from psbook.core.keys import KeyRange
-from psbook.errors import DataError, Unsupported
+from psbook.errors import DataError, InvalidJob, Unsupported
 from psbook.job import Job
 from psbook.loop import Loop, zipped
 from psbook.storage import Storage
@@ -66,11 +66,13 @@ def replay(job: Job, trace: Trace) -> dict[str, Any]:
 
     Raises
     ------
+    InvalidJob
+        If one of them is no job or no trace.
     Unsupported
         If the program is no `Loop`, or workers were lost, joined or left, so that the trace does not tell who
         worked through which batch.
     DataError
-        If the trace does not hold every update.
+        If the trace does not hold every update, or is another job's, by its tables or batches.
 
     Notes
     -----
@@ -95,6 +97,9 @@ class _Replay:
     """Shards that take in updates as soon as the states are there which these were computed from."""
 
     def __init__(self, job: Job, trace: Trace) -> None:
+        if not isinstance(job, Job) or not isinstance(trace, Trace):
+            kinds = f"{type(job).__name__}, {type(trace).__name__}"
+            raise InvalidJob(f"replay of {kinds}; required: a ps.Job and a ps.Trace, as run.trace.")
         if not isinstance(job.program, Loop):
             raise Unsupported("a program that is a coroutine; required to replay: a ps.Loop.")
         require(trace, "a replay", "apply")
@@ -111,6 +116,12 @@ class _Replay:
         self.reads: dict[tuple[Gradient, Where], int] = {}
         self._gather()
         self.batches = self._batches()
+        known = [len(found) for found in self.batches]
+        if any(made > there for made, there in zip(self.counts, known, strict=True)):
+            raise DataError(
+                f"the job has {known} batches for its workers, and the trace {self.counts} iterations; "
+                "required: the job that ran."
+            )
         self.versions = dict.fromkeys(self.storages, 0)
         self.wanted: Counter[tuple[Where, int]] = Counter()
         for (_, where), version in self.reads.items():
@@ -147,6 +158,12 @@ class _Replay:
         return self._tables()
 
     def _check(self) -> None:
+        asked, recorded = self.job.batching.size, self.trace.meta.get("batch_size")
+        if set(self.trace.meta["tables"]) != set(self.job.tables) or asked != recorded:
+            raise DataError(
+                f"a job with tables {', '.join(self.job.tables)} and batches of {asked}, and a trace with "
+                f"{', '.join(self.trace.meta['tables'])} and {recorded}; required: the job that ran."
+            )
         rows = self.trace.of(*HANDED_ON, "fault")
         named = rows[(rows["kind"] != "fault") & rows["node"].isin(self.programs)]
         joined = [

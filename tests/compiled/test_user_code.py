@@ -1,5 +1,6 @@
 """What users hand over: kernels that look around, values that do not fit, objectives that write."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 import psbook as ps
 from psbook.errors import ShapeMismatch, Unsupported
+from psbook.simulator.compiled import engine
 
 X = np.random.default_rng(3).normal(size=(24, 3)).astype("float32")
 Y = X @ np.array([1.0, 2.0, 3.0], "float32")
@@ -43,13 +45,13 @@ def job(kernel, table=None, data=(X, Y), **options):
     return ps.Job(ps.Loop(kernel), tables={"w": table}, data=data, batch_size=4, iterations=5, **options)
 
 
-def run(job, engine="auto"):
-    cluster = ps.Simulator(workers=3, compute=ps.Exponential(0.1), seed=2, trace="iterations", engine=engine)
+def run(job, which="auto"):
+    cluster = ps.Simulator(workers=3, compute=ps.Exponential(0.1), seed=2, trace="iterations", engine=which)
     return job.run(cluster, ps.SSP(1))
 
 
-def values(job, engine="compiled"):
-    return run(job, engine).tables["w"]
+def values(job, which="compiled"):
+    return run(job, which).tables["w"]
 
 
 def test_a_kernel_that_looks_at_a_global_meets_its_present_value(monkeypatch):
@@ -78,9 +80,9 @@ def test_one_and_the_same_kernel_is_compiled_once():
 @pytest.mark.parametrize("gradient", [jnp.ones((1, 3)), jnp.ones((3, 1)), jnp.ones(())])
 def test_gradients_of_another_shape_are_refused_by_both_engines(gradient):
     wrong = job(lambda w, batch: (0.0, gradient))
-    for engine in ("auto", "messages"):
+    for which in ("auto", "messages"):
         with pytest.raises(ShapeMismatch, match=r"required: \(3,\)"):
-            run(wrong, engine)
+            run(wrong, which)
     with pytest.raises(Unsupported, match="ShapeMismatch"):
         run(wrong, "compiled")
 
@@ -88,9 +90,9 @@ def test_gradients_of_another_shape_are_refused_by_both_engines(gradient):
 @pytest.mark.parametrize("table", [ps.Table(3, dtype="int32"), ps.Table.of({"n": np.zeros(3, "int32")})])
 def test_gradients_that_do_not_cast_to_the_table_are_refused_by_both_engines(table):
     wrong = job(lambda w, batch: (0.0, jax.tree.map(lambda rows: jnp.full(3, 2.7), w)), table)
-    for engine in ("auto", "messages"):
+    for which in ("auto", "messages"):
         with pytest.raises(ShapeMismatch, match="casts to int32"):
-            run(wrong, engine)
+            run(wrong, which)
 
 
 def test_a_table_that_is_pushed_to_twice_goes_by_messages():
@@ -135,7 +137,7 @@ def test_an_objective_may_write_to_what_it_is_given(tree):
         array += 100.0
         return found
 
-    by = {engine: run(job(kernel, table, evaluate=total), engine) for engine in ("compiled", "messages")}
+    by = {which: run(job(kernel, table, evaluate=total), which) for which in ("compiled", "messages")}
     assert by["compiled"].history["loss"].tolist() == by["messages"].history["loss"].tolist()
     assert by["compiled"].history["loss"].iloc[-1] == 45.0
 
@@ -150,6 +152,32 @@ def test_rates_and_shares_have_the_precision_of_the_table(dtype):
     kernel = lambda w, batch: (0.0, jnp.ones(3, dtype))  # noqa: E731
     with jax.enable_x64(True):  # of this thread; the engine computes on others
         table = ps.Table(3, update=ps.SGD(0.1), dtype=dtype)
-        compiled, messages = (values(job(kernel, table), engine) for engine in ("compiled", "messages"))
+        compiled, messages = (values(job(kernel, table), which) for which in ("compiled", "messages"))
     assert compiled.dtype == dtype
     np.testing.assert_array_equal(compiled, messages)
+
+
+def test_a_run_that_would_keep_too_many_states_goes_by_messages(monkeypatch):
+    evaluated = job(square, evaluate=lambda w: float(w.sum()), every=1)
+    monkeypatch.setattr(engine, "LARGEST", 12 * (16 + 3))  # 15 iterations and the start, 3 workers
+    assert run(evaluated).trace.meta["engine"] == "compiled"
+    monkeypatch.setattr(engine, "LARGEST", 12 * (16 + 3) - 1)
+    done = run(evaluated)
+    assert done.trace.meta["engine_why"].startswith("19 states of the tables")
+    with pytest.raises(Unsupported, match="every="):
+        run(evaluated, "compiled")
+
+
+def test_the_states_that_runs_keep_together_are_bounded(monkeypatch):
+    sizes = []
+    together = engine._together
+    monkeypatch.setattr(engine, "_together", lambda points: sizes.append(len(points)) or together(points))
+    evaluated = job(square, evaluate=lambda w: float(w.sum()), every=1)
+    cluster = ps.Simulator(workers=3, compute=ps.Exponential(0.1), trace="iterations")
+    points = [engine.Point(evaluated, dataclasses.replace(cluster, seed=seed), ps.ASP()) for seed in range(4)]
+    whole = engine.run_batch(points)
+    monkeypatch.setattr(engine, "MEMORY", 2 * (engine.ITERATION * 15 + 12 * 17))
+    halves = engine.run_batch(points)
+    assert sizes == [4, 2, 2]
+    for one, other in zip(whole, halves, strict=True):
+        np.testing.assert_array_equal(one.tables["w"], other.tables["w"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import psbook as ps
-from psbook.errors import DataError, Unsupported
+from psbook.errors import DataError, InvalidJob, Unsupported
 from psbook.simulator.replay import replay
 from tests.compiled.comparing import JOBS, leaves, square
 
@@ -82,3 +82,23 @@ def test_what_a_trace_does_not_tell_is_refused():
     cluster = ps.Simulator(workers=3, compute=ps.Exponential(0.1), faults=faults, safety=safety)
     with pytest.raises(Unsupported, match="worker-1"):
         replay(job, job.run(cluster, ps.ASP()).trace)
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        (lambda job: job.with_batches(size=2), "batches of 2"),
+        (lambda job: job.with_batches(iterations=2), "iterations; required: the job that ran"),
+        (lambda job: ps.Job(ps.Loop(print, "v"), tables={"v": ps.Table(3)}, data=np.zeros(9)), "tables v"),
+    ],
+)
+def test_the_trace_of_another_job_is_refused(changed, text):
+    job = JOBS["plain"]
+    run = job.run(ps.Simulator(workers=3, compute=ps.Exponential(0.1)), ps.ASP())
+    with pytest.raises(DataError, match=text):
+        replay(changed(job), run.trace)
+
+
+def test_what_is_no_trace_is_refused_by_name():
+    with pytest.raises(InvalidJob, match=r"required: a ps\.Job and"):
+        replay(JOBS["plain"], None)

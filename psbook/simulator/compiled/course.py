@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -82,6 +83,18 @@ def workers_of(point: Point) -> int:
     return DEFAULT_WORKERS if point.cluster.workers is None else int(point.cluster.workers)
 
 
+def every_of(point: Point) -> int:
+    """Worker iterations between evaluations; 0: there are none."""
+    return 0 if point.job.evaluate is None else point.job.every or workers_of(point)
+
+
+def state_bytes(job: Job) -> int:
+    """Bytes of the tables that a job's loop reads or writes."""
+    loop: Loop = job.program  # type: ignore[assignment]  # asked before
+    used = [job.tables[name] for name in {*loop.pulled, *loop.pushed}]
+    return sum(math.prod(table.shape) * table.dtype.itemsize for table in used)
+
+
 def courses(points: Sequence[Point]) -> Iterator[Course | PsbookError]:
     """Work out the course of runs of one kind, or say why it cannot be.
 
@@ -131,7 +144,7 @@ def _timed(
     """Return the times and the order of runs of one kind."""
     job, network = points[0].job, points[0].cluster.network
     loop: Loop = job.program  # type: ignore[assignment]  # asked before
-    every = 0 if job.evaluate is None else job.every or workers_of(points[0])
+    every = every_of(points[0])
     models = [point.model for point in points]
     if isinstance(models[0], Rounds):
         found = collected(models, compute, counts)  # type: ignore[arg-type]  # all are of one kind

@@ -15,7 +15,7 @@ from psbook.laws.option import law_option
 from psbook.plan import Plan
 from psbook.run import Run
 from psbook.simulator.compiled.batches import batches_of, joined
-from psbook.simulator.compiled.course import Course, Point, courses, workers_of
+from psbook.simulator.compiled.course import Course, Point, courses, every_of, state_bytes, workers_of
 from psbook.simulator.compiled.evaluating import evaluate
 from psbook.simulator.compiled.record import record
 from psbook.simulator.compiled.scanning import MEMORY, Scanned, scan
@@ -31,6 +31,9 @@ RUNS_AT_ONCE = 256
 
 ITERATION = 200
 """Bytes that an iteration takes there."""
+
+LARGEST = 2**32
+"""Bytes of tables that one run may keep; messages, which evaluate a state as it comes, keep none."""
 
 WHY = "the program is a Loop, and no time depends on a value"
 
@@ -104,12 +107,25 @@ def compute(points: Sequence[Point]) -> Iterator[tuple[int, Computed | PsbookErr
 
 
 def _at_once(point: Point) -> int:
-    """How many runs of this kind fit into `MEMORY`."""
+    """How many runs of this kind fit into `MEMORY`, with the states that are evaluated."""
     try:
         made = int(batches_of(point.job, workers_of(point), point.cluster.seed).counts.sum())
     except PsbookError:
         return 1  # it cannot run at all, which is said by name where it is tried
-    return max(1, min(RUNS_AT_ONCE, MEMORY // (ITERATION * max(1, made))))
+    states = 2 + (made // every if (every := every_of(point)) else 0)
+    return max(1, min(RUNS_AT_ONCE, MEMORY // (ITERATION * made + states * state_bytes(point.job))))
+
+
+def _not_too_large(course: Course) -> Course | Unsupported:
+    """Refuse a run that keeps more than `LARGEST`."""
+    states = len(course.order.evaluated) + course.order.workers
+    needed = states * state_bytes(course.point.job)
+    if needed <= LARGEST:
+        return course
+    return Unsupported(
+        f"{states} states of the tables, which take {needed / 2**30:.1f} GiB; required: {LARGEST / 2**30:g} "
+        "GiB at most. Evaluate less often (every=)."
+    )
 
 
 def _kind(point: Point) -> Any:
@@ -130,7 +146,9 @@ def _without_rate(table: Table) -> tuple[Any, ...]:
 
 def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
     """Make runs of one kind: times for all, an order for each, numbers and losses for all."""
-    planned: list[Course | PsbookError] = list(courses(points))
+    planned: list[Course | PsbookError] = [
+        _not_too_large(course) if isinstance(course, Course) else course for course in courses(points)
+    ]
     good = [course for course in planned if isinstance(course, Course)]
     if not good:
         return [course for course in planned if isinstance(course, PsbookError)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -124,12 +125,13 @@ def scan(
             order.computes.all() for order in orders),
         applies=full and all(order.applies.all() for order in orders),
     )  # fmt: skip
-    one = 4 * sum(int(np.prod(table.shape)) for table in used.values())
+    numbers = sum(math.prod(table.shape) for table in used.values())
+    one = sum(math.prod(table.shape) * table.dtype.itemsize for table in used.values())
     bytes_a_run = one * (shape.workers + 4 + 2 * count) + count * longest * (48 + 4 * sizes[0]) + 1
     threads = cores() if jax.default_backend() == "cpu" else 1
     portion = _portion(min(MEMORY // bytes_a_run, -(-len(runs) // threads)))
     row = sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(data))
-    group = _group(one // 4 + sizes[0] * row, portion, len(sizes))
+    group = _group(numbers + sizes[0] * row, portion, len(sizes))
     portions = [runs[first : first + portion] for first in range(0, len(runs), portion)]
 
     def packed(part: Sequence[Inputs]) -> tuple[Any, ...]:
