@@ -219,52 +219,56 @@ def timeline(
     bounds = np.array([kind.bound for kind in known], np.int64)
     lot = bounded.sampled(workers, iterations)
 
-    def some(first: int) -> tuple[Any, ...]:
+    found = [np.empty((iterations, len(runs), workers)) for _ in range(2 + bounded.clocks)]
+
+    def some(first: int) -> None:
         part = np.ascontiguousarray(np.moveaxis(runs[first : first + RUNS], -1, 0))
         with jax.enable_x64(True):
-            found = _recursion(part, active, fetch, bounds[first : first + RUNS], float(latency), lot,
+            parts = _recursion(part, active, fetch, bounds[first : first + RUNS], float(latency), lot,
                                bounded.reads, bounded.clocks)  # fmt: skip
-        return tuple(np.moveaxis(np.asarray(each), 0, -1) for each in found)
+        for whole, each in zip(found, parts, strict=True):
+            whole[:, first : first + RUNS] = each
 
     firsts = range(0, len(runs), RUNS)
-    if len(firsts) < 2:
-        parts = [some(first) for first in firsts]
-    else:
-        with ThreadPoolExecutor(cores()) as pool:
-            parts = list(pool.map(some, firsts))
-    served, end, back = (np.concatenate(part).reshape(X.shape) for part in zip(*parts, strict=True))
-    return Timeline(served, end, back, float(latency), n_fetch)
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(some, firsts) if len(firsts) > 1 else map(some, firsts))
+    served, end, *back = (np.moveaxis(whole, 0, -1).reshape(X.shape) for whole in found)
+    return Timeline(served, end, back[0] if back else end, float(latency), n_fetch)
 
 
 @partial(jax.jit, static_argnames=("reads", "clocks"))
 def _recursion(
     compute: Any, active: Any, fetch: Any, bounds: Any, latency: Any, lot: Any, reads: bool, clocks: bool
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, ...]:
     """Advance all workers of all runs by an iteration at a time; arrays are (iterations, runs, workers)."""
     iterations, runs, workers = compute.shape
     each = jnp.arange(runs)
 
-    def gate(last: Any, needed: Any, whom: Any) -> Any:
-        """When the clocks of iteration `needed` have arrived, of all or of those who are looked at."""
+    def reached(last: Any, needed: Any) -> Any:
+        """When the clocks of iteration `needed` have arrived, by run."""
         when = last[jnp.clip(needed, 0, iterations - 1), each]
-        when = when[:, None] if whom is None else when[:, whom].max(axis=-1, initial=-jnp.inf)
-        return jnp.where((needed >= 0)[:, None], when, -jnp.inf)
+        open_ = (needed < 0).reshape(-1, *[1] * (when.ndim - 1))
+        return jnp.where(open_, -jnp.inf, when)
 
-    def step(carry: tuple[Any, Any], x: tuple[Any, ...]) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        ready, last = carry
+    def step(carry: tuple[Any, ...], x: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        ready, last, gate = carry
         c, seconds, makes, reads_now, whom = x
-        arrived = ready + latency
-        served = jnp.maximum(arrived, gate(last, c - 1 - bounds, whom)) if reads else arrived
+        served = ready + latency
+        if reads:
+            gate = gate[:, None] if whom is None else gate[:, whom].max(axis=-1, initial=-jnp.inf)
+            served = jnp.maximum(served, gate)
         start = jnp.where(reads_now, served + latency, ready)
         end = jnp.where(makes, start + seconds, ready)
         arrived = end + latency
-        last = last.at[c].set(arrived.max(axis=1) if lot is None else arrived)
-        back = end
-        if clocks:
-            back = jnp.where(makes, jnp.maximum(arrived, gate(last, c - bounds, None)) + latency, ready)
-        return (back, last), (jnp.where(makes, served, ready), end, back if clocks else None)
+        came = arrived.max(axis=1) if lot is None else arrived
+        last = jax.lax.dynamic_update_index_in_dim(last, came, c, 0)
+        # The next read's gate, which is this clock's too: looked up behind the write. In front of the next
+        # one, XLA would copy all that is written so far.
+        gate = reached(last, c - bounds)
+        back = jnp.where(makes, jnp.maximum(arrived, gate[:, None]) + latency, ready) if clocks else end
+        return (back, last, gate), (jnp.where(makes, served, ready), end, back if clocks else None)
 
     kept = (iterations, runs) if lot is None else (iterations, runs, workers)
-    first = (jnp.zeros((runs, workers)), jnp.zeros(kept))
+    first = (jnp.zeros((runs, workers)), jnp.zeros(kept), jnp.full(kept[1:], -jnp.inf))
     _, (served, end, back) = jax.lax.scan(step, first, (jnp.arange(iterations), compute, active, fetch, lot))
-    return served, end, end if back is None else back
+    return (served, end, back) if clocks else (served, end)
