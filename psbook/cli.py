@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -268,20 +270,28 @@ def reproduce(
     from psbook.experiments.published import FIGURES
     from psbook.experiments.published import reproduce as run
 
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)  # before figures that take minutes
     missed = []
     for each in FIGURES if name.lower() == "all" else [name]:
         result = run(each)
         typer.echo(result.text())
-        try:
+        with _writing(out):
             paths = result.save(out)
-        except OSError as error:
-            raise InvalidJob(f"--out {out}: {error}; required: a folder that can be written.") from error
         typer.echo(f"picture and table: {paths['picture']}, {paths['table']}\n")
         if not result.met:
             missed.append(result.name)
     if missed:
         typer.echo(f"missed: {', '.join(missed)}")
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidJob(f"--out {out}: {error}; required: a folder that can be written.") from error
 
 
 @app.command()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import psbook as ps
-from psbook.errors import ShapeMismatch, Unsupported
+from psbook.errors import ProgramError, ShapeMismatch, Unsupported
 from psbook.simulator.compiled import engine
 
 X = np.random.default_rng(3).normal(size=(24, 3)).astype("float32")
@@ -181,3 +181,23 @@ def test_the_states_that_runs_keep_together_are_bounded(monkeypatch):
     assert sizes == [4, 2, 2]
     for one, other in zip(whole, halves, strict=True):
         np.testing.assert_array_equal(one.tables["w"], other.tables["w"])
+
+
+def test_an_objective_for_many_states_gives_a_loss_for_each():
+    class Objective:
+        def __call__(self, w):
+            return float(w.sum())
+
+        def many(self, w):
+            return w.sum(axis=1)[self.kept]
+
+        kept = slice(None)
+
+    objective = Objective()
+    each, together = (
+        run(job(square, evaluate=found)).history["loss"] for found in (lambda w: float(w.sum()), objective)
+    )
+    np.testing.assert_allclose(together, each, rtol=1e-6)
+    objective.kept = slice(1)
+    with pytest.raises(ProgramError, match="1 losses for 6 states"):
+        run(job(square, evaluate=objective))

@@ -97,6 +97,21 @@ def test_the_command_writes_files_and_its_status_tells_whether_gates_are_met(tmp
     assert "MISSED: nothing" in done.output and "missed: psp" in done.output
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from psbook import cli
+    from psbook.experiments import published
+
+    def never(name):
+        raise AssertionError("a figure was made")
+
+    monkeypatch.setattr(published, "reproduce", never)
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(cli.app, ["reproduce", "li", "--out", str(tmp_path / "file")])
+    assert isinstance(done.exception, InvalidJob) and "--out" in str(done.exception)
+
+
 def test_an_unknown_figure_is_refused():
     with pytest.raises(InvalidJob, match="one of li"):
         reproduce("fig13")

@@ -38,7 +38,10 @@ def evaluate(job: Job, states: Sequence[Mapping[str, Rows]]) -> list[float]:
     try:
         if many is not None and not any(table.tree for table in job.tables.values()):
             stacked = {name: np.stack([state[name] for state in states]) for name in job.tables}
-            return [float(loss) for loss in many(**stacked)]
+            losses = [float(loss) for loss in many(**stacked)]
+            if len(losses) != len(states):
+                raise ValueError(f"many() returned {len(losses)} losses for {len(states)} states")
+            return losses
         return [
             float(job.evaluate(**{n: table.decode(state[n].copy()) for n, table in job.tables.items()}))
             for state in states
