@@ -65,8 +65,7 @@ def why_messages(point: SweepPoint, engine: str) -> str:
 def run_compiled(points: Sequence[SweepPoint], fall_back: bool) -> list[Outcome]:
     """Run points by the compiled engine, all in one call.
 
-    With `fall_back`, message by message those that it turns out not to be able to run, or that diverge:
-    there the history goes up to where they do.
+    With `fall_back`, message by message those that it turns out not to be able to run.
     """
     try:
         found = run_batch([Point(point.job, point.cluster, point.model) for point in points])
@@ -79,12 +78,9 @@ def run_compiled(points: Sequence[SweepPoint], fall_back: bool) -> list[Outcome]
 
 def _of_compiled(found: CompiledOutcome | PsbookError, point: SweepPoint, fall_back: bool) -> Outcome:
     if not isinstance(found, PsbookError):
-        return _judged(Outcome(found.summary, found.history, found.engine))
-    diverged = isinstance(found, NonFinite)
-    if fall_back and (diverged or isinstance(found, Unsupported)):
-        return run_by_messages(point, "it diverges, which messages tell in full" if diverged else str(found))
-    if diverged:
-        return _judged(Outcome(engine="compiled", diverged=True))
+        return _judged(Outcome(found.summary, found.history, found.engine, diverged=found.diverged))
+    if fall_back and isinstance(found, Unsupported):
+        return run_by_messages(point, str(found))
     return Outcome(engine="compiled", error=named(found))
 
 

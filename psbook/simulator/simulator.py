@@ -64,7 +64,8 @@ class Simulator:
     engine : {"auto", "messages", "compiled"}
         Every message is simulated, or a `psbook.Loop` is compiled as a whole: times as a recursion, numbers
         as one scan, many times faster, with the same result. "auto" compiles what it can unless the trace is
-        to be full, which takes every message. The trace's meta data say which engine ran, and why.
+        to be full, as it is by default, which takes every message. The trace's meta data say which engine
+        ran, and why. A compiled run cannot be stopped half-way.
     trace_path : path, optional
         Stream the trace to this Parquet file while the run goes on.
 

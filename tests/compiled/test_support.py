@@ -11,7 +11,8 @@ from scipy import sparse
 
 import psbook as ps
 from psbook.errors import InvalidJob, NonFinite, Unsupported
-from psbook.simulator.compiled import why_not
+from psbook.simulator.compiled import Point, run_batch, why_not
+from psbook.trace import statistics
 from tests.compiled.comparing import JOBS, X, Y, least_squares, mean_square, square
 
 PLAIN = JOBS["plain"]
@@ -166,10 +167,48 @@ def test_what_is_seen_only_when_the_run_is_laid_out(job, options, why):
 
 def test_a_run_that_diverges_is_made_again_to_name_the_push():
     job = square(ps.SGD(1e30))
-    with pytest.raises(NonFinite, match="job under BSP: values that are not finite"):
+    with np.errstate(all="ignore"), pytest.raises(NonFinite, match="a push that is not finite"):
         job.run(dataclasses.replace(CLUSTER, engine="compiled"), ps.BSP())
     with np.errstate(all="ignore"), pytest.raises(NonFinite, match=r"worker-\d pushed 5 NaN"):
         job.run(CLUSTER, ps.BSP())
+
+
+GATED = [ps.BSP(), ps.SSP(1), ps.ASP()]
+
+
+@pytest.mark.parametrize(
+    ("model", "n_push"),
+    [*((model, n) for model in GATED for n in (1, 3)), (ps.KSync(2), 1), (ps.KAsync(2), 1)],
+    ids=str,
+)
+def test_what_was_before_a_push_that_is_not_finite_is_kept(model, n_push):
+    """The kernel gives NaN as soon as some weight is above 3, which a large rate brings about."""
+
+    def kernel(w, batch):
+        loss, gradient = least_squares(w, batch)
+        return loss, jnp.where(jnp.abs(w).max() > 3.0, jnp.nan, gradient)
+
+    job = square(ps.SGD(0.2), ps.Loop(kernel, n_push=n_push), iterations=30)
+    cluster = dataclasses.replace(CLUSTER, compute=ps.Exponential(0.1), seed=5)
+    (outcome,) = run_batch([Point(job, cluster, model)])
+    with pytest.raises(NonFinite) as caught:
+        job.run(dataclasses.replace(cluster, engine="messages"), model)
+    trace = caught.value.trace
+    assert outcome.diverged
+    assert outcome.seconds == pytest.approx(trace.end, rel=1e-12)
+    required = statistics.summary(trace)
+    for name in ("seconds", "iterations", "updates", "iterations_per_s", "loss_final"):
+        assert outcome.summary[name] == pytest.approx(required[name], rel=1e-5), name
+    history = statistics.history(trace)
+    for name, values in outcome.history.items():
+        np.testing.assert_allclose(values, history[name], rtol=1e-5)
+    assert 3 < len(history) < 30
+
+
+def test_a_batch_loss_that_is_not_finite_ends_nothing():
+    job = square(ps.SGD(0.05), ps.Loop(lambda w, batch: (jnp.inf, least_squares(w, batch)[1])))
+    run = job.run(dataclasses.replace(CLUSTER, engine="compiled"), ps.BSP())
+    assert np.isfinite(run.loss) and np.isinf(run.reports["value"]).all()
 
 
 @pytest.mark.parametrize("engine", ["auto", "compiled", "messages"])

@@ -17,7 +17,7 @@ from psbook.run import Run
 from psbook.simulator.compiled.batches import batches_of, joined
 from psbook.simulator.compiled.course import Course, Point, courses, every_of, state_bytes, workers_of
 from psbook.simulator.compiled.evaluating import evaluate
-from psbook.simulator.compiled.record import record
+from psbook.simulator.compiled.record import applied_at, record
 from psbook.simulator.compiled.scanning import MEMORY, Scanned, scan
 from psbook.simulator.compiled.support import why_not
 from psbook.simulator.compiled.timing import gates
@@ -54,6 +54,8 @@ class Outcome:
         Length of the run, simulated seconds.
     compile_seconds
         Real seconds that compiling for this run and those computed with it took; 0 for all but the first.
+    diverged
+        Whether a push that is not finite ended the run: summary and history tell what was before.
     engine, why
         Which engine ran, and why.
     """
@@ -63,6 +65,7 @@ class Outcome:
     tables: dict[str, Any]
     seconds: float
     compile_seconds: float = 0.0
+    diverged: bool = False
     engine: str = "compiled"
     why: str = WHY
 
@@ -75,11 +78,13 @@ class Computed:
     scanned: Scanned
     losses: list[float]
     compile_seconds: float
+    until: float
+    """When a push that is not finite ended it; infinity: none did."""
 
     @property
     def history(self) -> list[tuple[float, int, int, float]]:
         """Time, worker iterations, updates and loss of each evaluation."""
-        return [(*row, loss) for row, loss in zip(self.course.evaluations(), self.losses, strict=True)]
+        return [(*row, loss) for row, loss in zip(self.course.evaluations(), self.losses, strict=False)]
 
     def tables(self) -> dict[str, Any]:
         """Final values by name, as a pull of the whole table gives them."""
@@ -179,14 +184,9 @@ def _together(points: Sequence[Point]) -> list[Computed | PsbookError]:
 
 
 def _judged(course: Course, scanned: Scanned, seconds: float) -> Computed | PsbookError:
-    """Evaluate what a run has kept; refuse numbers that are not finite."""
+    """Evaluate what a run has kept, up to the first push that is not finite."""
     job, seed = course.point.job, course.point.cluster.seed
-    kept = (*scanned.end.values(), scanned.losses)
-    if not all(np.isfinite(rows).all() for rows in kept if rows.dtype.kind == "f"):
-        return NonFinite(
-            f"{job.name} under {course.point.model.label}: values that are not finite; required: finite "
-            "pushes. Take a smaller rate, or run it with engine='messages' to see which push is the first."
-        )
+    until = _until(course, scanned)
     fixed = {
         name: table.initial(KeyRange(0, table.size), (seed, number))
         for number, (name, table) in enumerate(job.tables.items()) if name not in scanned.end
@@ -196,13 +196,24 @@ def _judged(course: Course, scanned: Scanned, seconds: float) -> Computed | Psbo
         first if state < 0 else {**fixed, **{name: rows[k] for name, rows in scanned.snapshots.items()}}
         for k, state in enumerate(course.order.evaluated[1:].tolist())
     ]
-    rows = course.evaluations()
+    rows = [row for row in course.evaluations() if row[0] < until]
     states = [first, *states, {**fixed, **scanned.end}][: len(rows)] if rows else []
     try:
         losses = evaluate(job, states)
     except PsbookError as error:
         return error
-    return Computed(course, scanned, losses, seconds)
+    return Computed(course, scanned, losses, seconds, until)
+
+
+def _until(course: Course, scanned: Scanned) -> float:
+    """When a worker first pushes what is not finite, which ends the run; infinity: never."""
+    order, times = course.order, course.times
+    bad = np.flatnonzero(order.pushes & ~scanned.finite)
+    if not len(bad):
+        return np.inf
+    worker, step = order.worker[bad], order.step[bad]
+    at = np.minimum(step, times.end.shape[1] - 1)
+    return float(np.where(order.computes[bad], times.end[worker, at], times.back[worker, step - 1]).min())
 
 
 def run_batch(points: Sequence[Point]) -> list[Outcome | PsbookError]:
@@ -230,13 +241,16 @@ def outcome(computed: Computed) -> Outcome:
     columns = np.array(history, np.float64).reshape(-1, 4).T
     return Outcome(
         _summary(computed), dict(zip(("time_s", "iterations", "updates", "loss"), columns, strict=True)),
-        computed.tables(), float(course.times.finish.max()), computed.compile_seconds,
+        computed.tables(), min(float(course.times.finish.max()), computed.until), computed.compile_seconds,
+        diverged=computed.until < np.inf,
     )  # fmt: skip
 
 
 def _summary(computed: Computed) -> dict[str, float]:
     course = computed.course
     times, order, loop = course.times, course.order, course.loop
+    if computed.until < np.inf:
+        return _summary_until(computed)
     seconds, ended = float(times.finish.max()), float(course.batches.counts.sum())
     stale = order.staleness_of_pushes if set(loop.pulled) & set(loop.pushed) else np.zeros(0)
     available = seconds * len(times.end) or np.nan
@@ -248,6 +262,19 @@ def _summary(computed: Computed) -> dict[str, float]:
         computed.losses[-1] if computed.losses else np.nan,
     )  # fmt: skip
     return dict(zip(SUMMARY, values, strict=True))
+
+
+def _summary_until(computed: Computed) -> dict[str, float]:
+    """What is known of a run that a push that is not finite has ended; not where its time went."""
+    course, until = computed.course, computed.until
+    order, applied = course.order, applied_at(course.times, course.order) < computed.until
+    ended, updates = (course.times.end[course.made] < until).sum(), (order.applies & applied).sum()
+    known = {
+        "seconds": until, "iterations": float(ended), "updates": float(updates * len(course.loop.pushed)),
+        "iterations_per_s": float(ended) / until if until else np.nan,
+        "loss_final": computed.losses[-1] if computed.losses else np.nan,
+    }  # fmt: skip
+    return {name: known.get(name, np.nan) for name in SUMMARY}
 
 
 def run_compiled(point: Point, progress: Callable[[int, float | None], object] | None = None) -> Run:
@@ -267,6 +294,11 @@ def run_compiled(point: Point, progress: Callable[[int, float | None], object] |
     ((_, computed),) = compute([point])
     if isinstance(computed, PsbookError):
         raise computed
+    if computed.until < np.inf:
+        raise NonFinite(
+            f"{job.name} under {point.model.label}: a push that is not finite after {computed.until:g} "
+            "simulated s; required: finite pushes. Take a smaller rate; engine='messages' says whose push it was."
+        )
     course, history = computed.course, computed.history
     recorder = Recorder(cluster.trace, cluster.trace_path)
     record(recorder, course.times, course.order, course.batches.counts, course.loop, plan.layout, job.tables,

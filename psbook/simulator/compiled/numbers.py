@@ -190,7 +190,7 @@ class Frozen:
 
 def _scan(shape: Shape, tables: Mapping[str, Table], start: Any, rates: Any, data: Any, batches: Any,
           entries: Entries) -> Any:  # fmt: skip
-    """Compute one run: the tables at the end of each segment, the losses of all entries, the end."""
+    """Compute one run: tables at the end of each segment, losses, whether pushes are finite, the end."""
     loop = shape.loop
     updates = {
         name: with_rate(update, rates[name]) for name, update in zip(shape.names, shape.updates, strict=True)
@@ -209,11 +209,11 @@ def _scan(shape: Shape, tables: Mapping[str, Table], start: Any, rates: Any, dat
     step = partial(_step, shape, tables, updates, start, data, batches)
 
     def segment(carry: Carry, entries: Entries) -> tuple[Carry, Any]:
-        carry, losses = jax.lax.scan(step, carry, entries)
-        return carry, (carry.values, losses)
+        carry, of_entries = jax.lax.scan(step, carry, entries)
+        return carry, (carry.values, *of_entries)
 
-    end, (values, losses) = jax.lax.scan(segment, carry, entries)
-    return values, losses, end.values
+    end, (values, losses, finite) = jax.lax.scan(segment, carry, entries)
+    return values, losses, finite, end.values
 
 
 def _row(array: Any, at: Any) -> Rows:
@@ -251,6 +251,7 @@ def _step(
         pushed = {name: accrued.ahead[name] + rows for name, rows in pushed.items()}
         kept = {name: jnp.where(entry.pushes, 0, rows) for name, rows in pushed.items()}
         accrued = accrued.put(worker, kept, entry.next_worker)
+    finite = jnp.stack([jnp.isfinite(rows).all() for rows in pushed.values()]).all()
     collected = carry.collected
     if collected is not None:
         pushed = {name: _combined(updates[name], collected[name], rows, entry.pushes)
@@ -265,7 +266,7 @@ def _step(
                                               entry, read.get(name))  # fmt: skip
     shown = {name: values.get(name, start[name]) for name in loop.pulled}
     places = carry.places.put(entry.keep, shown, entry.next_place)
-    return Carry(values, states, places, local, accrued, collected), loss
+    return Carry(values, states, places, local, accrued, collected), (loss, finite)
 
 
 def _of_batch(shape: Shape, tables: Mapping[str, Table], rows: Any, data: Any, batch: Any, size: Any) -> Any:

@@ -44,12 +44,15 @@ class Scanned:
         Rows of each pushed table at the end of each segment, shape (segments, ...).
     losses
         Loss of the batch of each entry of the order.
+    finite
+        Whether what each entry pushes, or would, is finite.
     end
         Rows of each pushed table at the end.
     """
 
     snapshots: dict[str, NDArray[Any]]
     losses: NDArray[np.float32]
+    finite: NDArray[np.bool_]
     end: dict[str, NDArray[Any]]
 
 
@@ -145,11 +148,14 @@ def scan(
     def computed(number: int) -> list[Scanned]:
         start, rates, rows, entries = packed(portions[number])
         with jax.enable_x64(wide):
-            values, losses, end = jax.tree.map(np.asarray, compiled(start, rates, data, rows, entries))
+            values, losses, finite, end = jax.tree.map(
+                np.asarray, compiled(start, rates, data, rows, entries)
+            )
         return [
             Scanned(
                 {name: kept[k] for name, kept in values.items()},
                 losses[k][cut.segment, cut.place],
+                finite[k][cut.segment, cut.place],
                 {name: kept[k] for name, kept in end.items()},
             )
             for k, cut in enumerate(cuts[number * portion : number * portion + len(portions[number])])
