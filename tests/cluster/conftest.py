@@ -54,7 +54,7 @@ def state(client):
 
 
 def assert_clean(client, seconds=10.0):
-    """Check that nothing of a run is left; a process forgets a task only when the scheduler's word has come."""
+    """Check that nothing of a run is left; a process forgets a task when the scheduler's word has come."""
     import time
 
     deadline = time.monotonic() + seconds

@@ -297,7 +297,7 @@ def run_compiled(point: Point, progress: Callable[[int, float | None], object] |
     if computed.until < np.inf:
         raise NonFinite(
             f"{job.name} under {point.model.label}: a push that is not finite after {computed.until:g} "
-            "simulated s; required: finite pushes. Take a smaller rate; engine='messages' says whose push it was."
+            "simulated s; required: finite pushes. Take a smaller rate; engine='messages' says whose it was."
         )
     course, history = computed.course, computed.history
     recorder = Recorder(cluster.trace, cluster.trace_path)
