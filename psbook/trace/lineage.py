@@ -170,9 +170,11 @@ class Lineages:
         terms: list[Term] = []
         kept, versions = none, none
         changes = np.flatnonzero(server[1:] != server[:-1]) + 1
-        for said in np.split(evidence, changes.tolist()):
+        ends = [*evidence[changes].tolist(), facts.size]
+        for said, end in zip(np.split(evidence, changes.tolist()), ends, strict=True):
             row, told = int(said[0]), said[facts.table[said] == place[1]]
             own = updates[(facts.node[updates] == facts.node[row]) & (self.life[updates] == self.life[row])]
+            own = own[own < end]  # what it takes in behind its term, as a replica, another tells
             if own.size:
                 has = facts.version[own]
                 before = versions < has[0]
