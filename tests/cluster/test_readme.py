@@ -1,4 +1,4 @@
-"""The example of the README runs, to the letter, on the simulator and on real processes."""
+"""The examples of the README run, to the letter, on the simulator and on real processes."""
 
 import re
 
@@ -9,7 +9,8 @@ import pytest
 @pytest.mark.dask
 def test_the_readme_example_runs_on_both_backends(project, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    example, survives = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    example, survives, thousands = blocks
     names = {"__name__": "__main__"}
     exec(compile(example, "README.md", "exec"), names)
     plt.close("all")
@@ -21,3 +22,5 @@ def test_the_readme_example_runs_on_both_backends(project, tmp_path, monkeypatch
     assert names["run"].meta["backend"] == "dask"
     assert names["run"].loss < 0.2
     assert "loss" in capsys.readouterr().out
+    exec(compile(thousands, "README.md", "exec"), names)
+    assert "SSP(3)" in capsys.readouterr().out
