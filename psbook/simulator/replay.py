@@ -310,8 +310,9 @@ class _Replay:
             return self.reads[read, where]
         except KeyError:
             raise DataError(
-                f"what {self.programs[read.worker]} read at clock {read.clock} is not in the trace, as "
-                "nothing was pushed before it read again; required: a loop that pushes between two reads."
+                f"what {self.programs[read.worker]} read of shard {where.shard} at clock {read.clock} is not "
+                "in the trace, as nothing computed from it was applied there; required: a loop that pushes "
+                "between two reads, and no gradient that one shard dropped and another took."
             ) from None
 
     def _apply(self, where: Where, update: Update) -> None:
