@@ -255,6 +255,7 @@ class ServerHost:
             self.recorder.add(
                 self.driver.now(), self.node, kind, peer=self.server.layout.node(push.id.rank),
                 table=push.table, shard=drop.shard, start=keys.start, stop=keys.stop, clock=push.clock,
+                version=push.read_version if push.read is not None else -1,
                 message=str(push.id), cause=str(push.read) if push.read is not None else "",
                 detail=f"computed from a read of an older round than {drop.round}",
             )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -204,6 +205,17 @@ class _Replay:
                     'of them. After a fail-over they are in a trace of level "full".'
                 )
             self.updates[where] = [Update(version, found[version]) for version in sorted(found)]
+        self._gather_dropped(rank)
+
+    def _gather_dropped(self, rank: Mapping[str, int]) -> None:
+        """Read what gradients were computed from of the shards that dropped them, where others took them."""
+        taken = {push for updates in self.updates.values() for each in updates for push in each.pushes}
+        rows = self.trace.of("drop")
+        columns = (rows[name].tolist() for name in ("table", "shard", "peer", "clock", "version"))
+        for table, shard, peer, clock, version in zip(*columns, strict=True):
+            push = Gradient(rank[peer], clock)
+            if push in taken and version >= 0:
+                self.reads[self._read_of(push), Where(table, shard)] = version
 
     def _read_of(self, push: Gradient) -> Gradient:
         """The step whose read a push was last computed from."""
@@ -311,8 +323,8 @@ class _Replay:
         except KeyError:
             raise DataError(
                 f"what {self.programs[read.worker]} read of shard {where.shard} at clock {read.clock} is not "
-                "in the trace, as nothing computed from it was applied there; required: a loop that pushes "
-                "between two reads, and no gradient that one shard dropped and another took."
+                "in the trace, as nothing was pushed before it read again; required: a loop that pushes "
+                "between two reads."
             ) from None
 
     def _apply(self, where: Where, update: Update) -> None:

@@ -55,7 +55,7 @@ KINDS: dict[str, str] = {
     "message = the push, cause = the pull it was computed from, detail = redone if its worker was lost in "
     "that clock and does it again",
     "drop": "a shard dropped a push: it was computed from a read of a round that is over; clock = clock it "
-    "belongs to, message = the push, cause = the pull",
+    "belongs to, version = the one it was computed from, message = the push, cause = the pull",
     "drop copy": "a replica that answers nobody dropped a push; columns as for drop",
     "replicate": "a replica that answers nobody applied an update; columns as for apply",
     "answer": "a shard read values for a reply; clock = the shard's min, message = the pull",

@@ -27,6 +27,11 @@ def test_shards_that_take_updates_in_different_orders():
     """Each shard has latencies of its own; no order is that of all."""
     links = {("worker-0", "server-1"): 0.3, ("worker-1", "server-0"): 0.2, ("server-1", "worker-2"): 0.15}
     cluster = ps.Simulator(workers=3, servers=2, compute=ps.Exponential(0.1), network=ps.Network(links=links))
+    for model in (ps.KSync(2), ps.KBatchSync(2)):  # one shard drops what another takes
+        run = JOBS["plain"].run(cluster, model)
+        dropped = run.trace.of("drop").groupby(["peer", "clock"])["shard"].nunique()
+        assert (dropped == 1).any()
+        assert_replays(JOBS["plain"], run)
     run = JOBS["plain"].run(cluster, ps.ASP())
     orders = [part["peer"].tolist() for _, part in run.trace.of("apply").groupby("shard")]
     assert orders[0] != orders[1]

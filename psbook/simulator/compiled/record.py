@@ -164,7 +164,8 @@ def _drops(
             for segment in layout.routes.segments:
                 row = _push_row(order, push, table, segment, loop, layout, tables, ids)
                 why = f"computed from a read of an older round than {now}"
-                yield at, at, worker, {**row, "kind": "drop", "detail": why}
+                read = int(order.version[order.read[push] + 1]) if table in loop.pulled else -1
+                yield at, at, worker, {**row, "kind": "drop", "version": read, "detail": why}
 
 
 def _apply_row(
