@@ -70,3 +70,23 @@ def test_the_description_makes_the_data_again():
 def test_arguments_outside_their_ranges_are_refused(wrong):
     with pytest.raises(InvalidJob, match=r"required are rows, features, nnz ≥ 1"):
         make_classification_sparse(**wrong)
+
+
+def test_portions_and_sorted_look_ups_change_nothing(monkeypatch):
+    plain = make_classification_sparse(300, 5000, 20, seed=4)
+    monkeypatch.setattr("psbook.datasets.synthetic.DRAWN_AT_ONCE", 61)
+    portioned = make_classification_sparse(300, 5000, 20, seed=4)
+    assert (plain.data != portioned.data).nnz == 0
+    np.testing.assert_array_equal(plain.target, portioned.target)
+    # One look-up for all, in the order of the draws, is what both must equal.
+    drawing = np.random.default_rng(np.random.SeedSequence(4).spawn(3)[0])
+    law = np.cumsum(1.0 / np.arange(1, 5001))
+    drawn = np.searchsorted(law / law[-1], drawing.random((300, 20)), side="right")
+    for row in range(300):
+        assert plain.data[[row]].indices.tolist() == np.unique(drawn[row]).tolist()
+
+
+def test_a_large_table_of_few_rows_has_indices_of_32_bits():
+    X, _ = make_classification_sparse(50, 10**7, 50, seed=2, return_X_y=True)
+    assert X.indices.dtype == X.indptr.dtype == np.int32
+    assert X.has_sorted_indices and X.data.dtype == np.float32
