@@ -95,6 +95,12 @@ class ProgramHost:
         return "" if self._waiting is None else self._waiting.label
 
     @property
+    def waiting(self) -> tuple[str, str, float]:
+        """Kind and label of the operation that the program waits for, and since when; empty if none."""
+        operation = self._waiting
+        return ("", "", self._since) if operation is None else (operation.kind, operation.label, self._since)
+
+    @property
     def depends_on_others(self) -> bool:
         """Whether only another node can end what the program waits for."""
         return self._waiting is not None and self._waiting.kind not in ("compute", "sleeping")

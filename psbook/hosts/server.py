@@ -37,6 +37,7 @@ from psbook.evaluation import Piece
 from psbook.hosts.driver import Driver
 from psbook.hosts.program import message_text
 from psbook.hosts.reads import Reads
+from psbook.hosts.vitals import Counts
 from psbook.storage import Storage
 from psbook.storage.combine import combined
 from psbook.storage.shard import Block
@@ -86,6 +87,8 @@ class ServerHost:
         self.driver = driver
         self.recorder = recorder
         self.failed = False
+        self.counts = Counts()
+        """What a live view shows of the server."""
         self.shards: dict[int, Storages] = {
             number: make_storages(replica.segment) for number, replica in server.replicas.items()
         }
@@ -164,9 +167,11 @@ class ServerHost:
         now = self.driver.now()
         if hasattr(message, "received"):
             message.received = now
+        nbytes = size(message)
+        self.counts.bytes_in += nbytes
         if self._full:
             self.recorder.add(
-                now, self.node, "receive", peer=source, message=message_text(message), bytes=size(message),
+                now, self.node, "receive", peer=source, message=message_text(message), bytes=nbytes,
                 shard=message.segment.shard if isinstance(message, Install) else -1,
                 clock=getattr(message, "clock", -1), detail=type(message).__name__,
             )  # fmt: skip
@@ -217,6 +222,8 @@ class ServerHost:
             storage.apply(parts, apply.scale, mean_staleness(apply), self._read_for(storage, apply))
         else:
             storage.apply(parts, apply.scale)
+        if not apply.copy and not apply.shadow:
+            self.counts.took(pushes, apply.version)
         kind = "replicate" if apply.copy else "apply"
         if apply.shadow or not self.recorder.wants(kind):
             return
@@ -410,10 +417,12 @@ class ServerHost:
         )  # fmt: skip
 
     def _transmit(self, destination: str, message: Message) -> None:
+        nbytes = size(message)
+        self.counts.bytes_out += nbytes
         if self._full:
             self.recorder.add(
                 self.driver.now(), self.node, "send", peer=destination, message=message_text(message),
-                bytes=size(message), detail=type(message).__name__,
+                bytes=nbytes, detail=type(message).__name__,
             )  # fmt: skip
         self.driver.transmit(self.node, destination, message)
 
