@@ -71,7 +71,7 @@ from psbook.worker import Worker
 if TYPE_CHECKING:
     from psbook.cluster import Dask
     from psbook.experiments import Comparison, Sweep, check_determinism, compare, sweep
-    from psbook.simulator import Network, Simulator
+    from psbook.simulator import Hosts, Network, Simulator
     from psbook.simulator.faults import (
         BurstyLoss,
         Crash,
@@ -95,6 +95,7 @@ __version__ = VERSION
 _LAZY = {
     "Simulator": "psbook.simulator",
     "replay": "psbook.simulator.replay",
+    "Hosts": "psbook.simulator",
     "Network": "psbook.simulator",
     "Dask": "psbook.cluster",
     **dict.fromkeys(
@@ -154,6 +155,7 @@ __all__ = [
     "Faults",
     "Gamma",
     "Handle",
+    "Hosts",
     "Job",
     "Join",
     "KAsync",

@@ -29,6 +29,7 @@ from psbook.job import Progress
 from psbook.laws import Draws, Law
 from psbook.plan import Plan
 from psbook.run import Run
+from psbook.simulator.cores import Cores, Hosts
 from psbook.simulator.engine import EventQueue
 from psbook.simulator.faults import Faults
 from psbook.simulator.network import Network
@@ -63,6 +64,7 @@ class Simulation:
         stop: threading.Event | None = None,
         faults: Faults | None = None,
         why: str = "",
+        shared: Hosts | None = None,
     ) -> None:
         self.plan = plan
         self.queue = EventQueue()
@@ -72,6 +74,8 @@ class Simulation:
         self._computed: Counter[int] = Counter()
         self._cuts_short = getattr(plan.model, "cuts_short", False)
         self._under_way: dict[int, tuple[Any, ...]] = {}
+        self._shared = shared
+        self.cores = [] if shared is None else [Cores(self.queue, shared) for _ in range(shared.count)]
         self._network = network
         self._service = service
         self._progress = progress
@@ -97,7 +101,7 @@ class Simulation:
         self._meta = plan.meta(
             backend="simulator",
             time_unit="simulated s",
-            compute_label=compute.label,
+            compute_label=compute.label + (f", {shared.label}" if shared else ""),
             network_label="no network cost" if network is None else network.label,
             service_label=service.label,
             placement=placement,
@@ -212,7 +216,21 @@ class Simulation:
         for host in self.programs:
             host.halt()
             host.close(end)
-        return self.recorder.trace({**self._meta, **self._members(), "end": end})
+        return self.recorder.trace({**self._meta, **self._members(), **self._of_hosts(), "end": end})
+
+    def _of_hosts(self) -> dict[str, Any]:
+        """Say whose cores were shared, and how many seconds of core each program asked for."""
+        if self._shared is None:
+            return {}
+        hosts = {host.node: self._shared.host(host.client.rank) for host in self.programs}
+        return {
+            "hosts": hosts,
+            "cores": dict.fromkeys(hosts.values(), self._shared.cores),
+            "busy_seconds": {
+                host.node: sum(cores.seconds.get(host.client.rank, 0.0) for cores in self.cores)
+                for host in self.programs
+            },
+        }
 
     def _last_evaluation(self, pieces: list[Piece]) -> None:
         if self._evaluator is not None and not self._evaluator.covers(pieces):
@@ -276,15 +294,26 @@ class Simulation:
         seconds = self._compute.at(rank, iteration, outcome.seconds)
         if self._troubles is not None:
             seconds *= self._troubles.slowdown(self.plan.layout.node(rank))
-        event = self.queue.after(seconds, done, outcome, priority=1 + rank)
+        if self.cores:
+            cores = self.cores[rank % len(self.cores)]
+            computation = cores.begin(rank, seconds, partial(done, outcome))
+            cancel: Callable[[], bool] = partial(cores.cancel, computation)
+        else:
+            event = self.queue.after(seconds, done, outcome, priority=1 + rank)
+            cancel = partial(self.queue.cancel, event)
         if self._cuts_short:
-            self._under_way[rank] = event, done, outcome
+            self._under_way[rank] = cancel, done, outcome
 
     def cut_short(self, rank: int) -> None:
         """End the last computation of a program that is not over, now."""
-        event, done, outcome = self._under_way.get(rank, (None, None, None))
-        if event is not None and self.queue.cancel(event):
+        cancel, done, outcome = self._under_way.get(rank, (None, None, None))
+        if cancel is not None and cancel():
             self.queue.after(0.0, done, outcome, priority=1 + rank)
+
+    def drop(self, rank: int) -> None:
+        """Free the cores of a program that has died."""
+        for cores in self.cores:
+            cores.drop(rank)
 
     def fail(self, node: str, error: BaseException) -> None:
         """End the run with the error of a program or of a shard."""

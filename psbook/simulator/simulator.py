@@ -19,6 +19,7 @@ from psbook.laws.option import law_option
 from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
+from psbook.simulator.cores import Hosts
 from psbook.simulator.faults import Faults
 from psbook.simulator.network import Network
 from psbook.simulator.service import Service, ServiceOption
@@ -49,6 +50,8 @@ class Simulator:
         Simulated seconds that a server takes for each pull, push and call, one after the other; 0 by default.
         Or by what it does, ``{"head": 0.05, "replica": 0.02, "read": 0.005}``: a push or call that the head
         takes in, the same passed on to each other replica, a pull.
+    hosts : Hosts, optional
+        Cores that the programs of a host share; by default each has a core of its own.
     safety : Safety, optional
         What is done about lost messages and nodes; `Safety()` if there are faults, by default nothing.
     faults : Faults, optional
@@ -91,6 +94,7 @@ class Simulator:
     compute: Law | float = 0.1
     network: Network | None = None
     service: ServiceOption = None
+    hosts: Hosts | None = None
     safety: Safety | None = None
     faults: Faults | None = None
     checkpoints: Checkpoints | None = None
@@ -109,6 +113,8 @@ class Simulator:
         Service(self.service, 0)
         if self.network is not None and not isinstance(self.network, Network):
             raise InvalidJob(f"network={self.network!r}; required: ps.Network(bandwidth=…, latency=…).")
+        if self.hosts is not None and not isinstance(self.hosts, Hosts):
+            raise InvalidJob(f"hosts={self.hosts!r}; required: ps.Hosts(cores=…).")
         if self.safety is not None and not isinstance(self.safety, Safety):
             raise InvalidJob(f"safety={self.safety!r}; required: ps.Safety(replicas=…).")
         if self.faults is not None and not isinstance(self.faults, Faults):
@@ -132,7 +138,8 @@ class Simulator:
         compute = "" if law is None else law.label
         service = f", service {served.label}" if served else ""
         count = "default number of" if self.workers is None else self.workers
-        return f"{count} workers, {self.servers} servers, compute {compute}, {network}{service}"
+        hosts = "" if self.hosts is None else f", {self.hosts.label}"
+        return f"{count} workers, {self.servers} servers, compute {compute}{hosts}, {network}{service}"
 
     @contextlib.contextmanager
     def opened(self, nodes: int | None = None) -> Iterator[Simulator]:
@@ -219,4 +226,5 @@ class Simulator:
             stop,
             self.faults,
             why,
+            self.hosts,
         )

@@ -162,6 +162,7 @@ class Troubles:
         process.crash()
         host = None if node == CONTROLLER else simulation.host(node)
         if isinstance(host, ProgramHost):
+            simulation.drop(host.client.rank)
             host.halt()
             host.close(simulation.queue.now, "lost")
         elif host is not None:

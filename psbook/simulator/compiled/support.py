@@ -57,6 +57,8 @@ def _of_cluster(cluster: Any) -> str:
         return "checkpoints are taken"
     if cluster.service:
         return "requests queue at the servers"
+    if cluster.hosts is not None:
+        return "workers share the cores of their hosts"
     network = cluster.network
     if network is None:
         return ""
