@@ -209,6 +209,12 @@ class ClusterRun:
             placement=str(self.options.placement),
             processes={address: self.spec.nodes_of(address) for address in self.spec.processes},
             clock_offsets={address: home["clock"] for address, home in homes.items()},
+            hosts={address: home["host"]["name"] for address, home in homes.items()},
+            cores={home["host"]["name"]: home["host"]["cores"] for home in homes.values()},
+            busy_seconds={
+                name: node["busy"] for home in homes.values()
+                for name, node in home["nodes"].items() if "busy" in node
+            },
             engine="dask",
             trace_level=self.options.level,
             versions=versions(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ class ProgramDriver:
         self._node = node
         self._draws = None if law is None else Draws(law, plan.seed)
         self._computed = 0
+        self._busy = 0.0
         self._ready = False
         self.recorder = Recorder(level)
         self.host = plan.program_host(rank, self, self.recorder, node.incarnation)
@@ -74,7 +76,10 @@ class ProgramDriver:
         self._node.run_compute(self._timed, (rank, iteration, function), finished)
 
     def _timed(self, rank: int, iteration: int, function: Callable[[], Any]) -> Outcome:
+        used = time.process_time()
         outcome = measure(function)
+        # Of all threads of the process: XLA computes in its own. Others' work in it cannot be told apart.
+        self._busy += min(outcome.seconds, time.process_time() - used)
         if self._draws is not None:
             rest = self._draws.at(rank, iteration, outcome.seconds) - outcome.seconds
             self._node.wake.wait(max(0.0, rest))
@@ -144,6 +149,7 @@ class ProgramDriver:
             "booked": host.booking.until,
             "clock": host.clock,
             "finished": host.finished,
+            "busy": self._busy,
         }
 
 
