@@ -95,3 +95,11 @@ class ProtocolError(PsbookError, AssertionError):
 
 class PropertyViolated(PsbookError, AssertionError):
     """A trace breaks a property that its run promised; the message names it, and the first row at fault."""
+
+
+class Malformed(PsbookError, ValueError):
+    """Bytes on the data plane that are no message of psbook's; the connection that brought them is closed."""
+
+
+class TooLarge(PsbookError, ValueError):
+    """A message of more bytes than any process takes in."""

@@ -15,7 +15,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import to_serialize
 
 from psbook.cluster.failures import kind_of, pack
-from psbook.cluster.plane import Plane
+from psbook.cluster.plane import Plane, ProgramPlane
 from psbook.cluster.spec import (
     Begin,
     Begun,
@@ -127,6 +127,7 @@ class ProcessPlugin(WorkerPlugin):
         _limit_xla(self.spec, worker)
         self._plane = Plane(worker, self.spec.channel, self.routes, self._receive, self._broken)
         worker.handlers[self.name] = self._control
+        await self._plane.open()
         if not await self._is_welcome():
             return
         for node in nodes_of(self.routes, worker.address):
@@ -187,6 +188,18 @@ class ProcessPlugin(WorkerPlugin):
             return
         logger.error("psbook run %s: %s failed", self.spec.run, node, exc_info=error)
         self.trouble("ProtocolError", node, f"{node} raised {error!r}; this is a bug in psbook.", error)
+
+    def program_plane(
+        self, node: str, receive: Callable[[str, Any], None], broken: Callable[[str, BaseException], None]
+    ) -> ProgramPlane:
+        """Return connections of its own for a program of this process; on the program's loop."""
+        if self._plane is None:
+            raise ProtocolError(f"{node} runs in {self.worker.address}, which takes no part in its run")
+        return ProgramPlane(node, self._plane, receive, broken)
+
+    def broken(self, address: str, why: BaseException) -> None:
+        """Hear from a program that its connection broke; from any thread."""
+        self.worker.loop.add_callback(self._broken, address, why)
 
     def join(self, name: str, node: Node) -> None:
         """Let a program take part; on the process's loop."""
@@ -287,8 +300,9 @@ class ProcessPlugin(WorkerPlugin):
         last = None if routes is None else cloudpickle.loads(routes)
         home = {name: await node.collect(last) for name, node in self.nodes.items()}
         clock = {"offset": self.clock.offset, "error": self.offset_error}
+        ways = dict(self._plane.ways) if self._plane is not None else {}
         host = {"name": boot_id(), "cores": CPU_COUNT}
-        return to_serialize({"nodes": home, "clock": clock, "host": host})
+        return to_serialize({"nodes": home, "clock": clock, "plane": ways, "host": host})
 
     async def _drain(self, routes: Any) -> Any:
         """Send home what would be lost with this process: snapshots, rows, results of programs that ended."""

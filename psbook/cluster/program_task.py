@@ -15,6 +15,7 @@ from distributed import get_worker, secede
 
 from psbook.cluster.process_plugin import ProcessPlugin
 from psbook.cluster.spec import Standing
+from psbook.core.controls import CONTROLLER
 from psbook.errors import ClusterError
 
 UNWIND_SECONDS = 0.5
@@ -84,6 +85,7 @@ class ProgramNode:
         self._computing: list[threading.Thread] = []
         self.incarnation = incarnation
         """How often the program was started before."""
+        self._plane = process.program_plane(name, self._take, process.broken)
         self.host: Host = process.make_program(self, *data)
 
     async def run(self) -> None:
@@ -94,6 +96,7 @@ class ProgramNode:
             await self._ended
         finally:
             self._executor.shutdown(wait=False, cancel_futures=True)
+            await self._plane.close()
 
     # What the host asks for, on the program's loop
 
@@ -106,8 +109,18 @@ class ProgramNode:
         self._loop.call_later(seconds, function)
 
     def transmit(self, destination: str, message: Any) -> None:
-        """Send a message."""
-        self._process.send(self.name, destination, message)
+        """Send a message: to the controller from any thread, to others on the program's loop."""
+        if destination == CONTROLLER:
+            self._process.send(self.name, destination, message)
+        else:
+            self._plane.send(destination, message)
+
+    def _take(self, source: str, message: Any) -> None:
+        """Take in what came over the program's own connections."""
+        try:
+            self.host.receive(source, message)
+        except Exception as error:  # noqa: BLE001  # else it would end the connection, and say nothing
+            self.failed(error)
 
     def run_compute(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Future[Any]], object]
