@@ -135,7 +135,7 @@ def _power_law_rows(
 
 
 def _inverse(cumulative: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Look draws up in sorted order: of 10⁷ features, five times as fast as in their own, which misses caches."""
+    """Look draws up in sorted order: in their own each misses caches, four times as slow for 10⁷ features."""
     order = np.argsort(draws)
     found = np.empty(len(draws), np.int64)
     found[order] = np.searchsorted(cumulative, draws[order], side="right")
