@@ -14,6 +14,7 @@ from psbook.errors import Stopped
 from psbook.trace import Trace, check
 from psbook.trace import statistics as of_trace
 from psbook.trace.checks import Verdicts
+from psbook.trace.processes import processes_text
 
 
 class Run:
@@ -91,9 +92,11 @@ class Run:
 
     def __repr__(self) -> str:
         unit = self.meta.get("time_unit", "s")
+        processes = processes_text(self.meta)
         return (
             f"<Run of {self.meta.get('job')}: {self.meta.get('model_label')} on {self.meta.get('backend')}, "
-            f"{len(self.meta.get('workers', ()))} workers, {self.seconds:.6g} {unit}, loss {self.loss:.6g}>"
+            f"{len(self.meta.get('workers', ()))} workers{processes and f' in {processes}'}, "
+            f"{self.seconds:.6g} {unit}, loss {self.loss:.6g}>"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from distributed import Client
 
 from psbook.assembly import whole
+from psbook.cluster import shares
 from psbook.cluster.evaluations import Evaluations
 from psbook.cluster.placement import Placement, place
 from psbook.cluster.program_driver import MakeProgram, Unsendable
@@ -209,6 +210,7 @@ class ClusterRun:
             placement=str(self.options.placement),
             processes={address: self.spec.nodes_of(address) for address in self.spec.processes},
             clock_offsets={address: home["clock"] for address, home in homes.items()},
+            **shares.meta(homes),
             hosts={address: home["host"]["name"] for address, home in homes.items()},
             cores={home["host"]["name"]: home["host"]["cores"] for home in homes.values()},
             busy_seconds={

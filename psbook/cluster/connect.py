@@ -13,6 +13,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Status
 from distributed.comm import get_address_host_port, normalize_address
 
+from psbook.cluster import shares
 from psbook.errors import ClusterError, InvalidJob
 
 Target: TypeAlias = Client | str | None
@@ -84,7 +85,7 @@ def local_cluster(nodes: int) -> LocalCluster:
         If the processes do not start.
     """
     processes = max(1, min(CPU_COUNT, nodes))
-    environment = {"NPROC": str(max(1, CPU_COUNT // processes)), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+    environment = {**shares.environment(processes), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",  # JAX deadlocks after a fork
         "distributed.nanny.pre-spawn-environ": {**_spawn_environment(), **environment},

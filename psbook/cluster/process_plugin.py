@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +13,7 @@ from dask.system import CPU_COUNT
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import to_serialize
 
+from psbook.cluster import shares
 from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.plane import Plane, ProgramPlane
 from psbook.cluster.spec import (
@@ -124,7 +124,7 @@ class ProcessPlugin(WorkerPlugin):
         self._plane: Plane | None = None
         if not self.process and not self.safety.active:
             return  # no part of this run, only of the cluster
-        _limit_xla(self.spec, worker)
+        shares.limit(worker.address, self.spec.processes)
         self._plane = Plane(worker, self.spec.channel, self.routes, self._receive, self._broken)
         worker.handlers[self.name] = self._control
         await self._plane.open()
@@ -302,7 +302,9 @@ class ProcessPlugin(WorkerPlugin):
         clock = {"offset": self.clock.offset, "error": self.offset_error}
         ways = dict(self._plane.ways) if self._plane is not None else {}
         host = {"name": boot_id(), "cores": CPU_COUNT}
-        return to_serialize({"nodes": home, "clock": clock, "plane": ways, "host": host})
+        share = shares.held()
+        answer = {"nodes": home, "clock": clock, "plane": ways, "host": host, "share": share}
+        return to_serialize(answer)
 
     async def _drain(self, routes: Any) -> Any:
         """Send home what would be lost with this process: snapshots, rows, results of programs that ended."""
@@ -336,12 +338,3 @@ class ProcessPlugin(WorkerPlugin):
         if self._plane is not None:
             await self._plane.close()
         worker.handlers.pop(self.name, None)
-
-
-def _limit_xla(spec: Spec, worker: Worker) -> None:
-    """Give XLA this process's share of the machine; it reads the number when JAX first computes."""
-    if worker.address.startswith("inproc"):
-        return  # the user's own process
-    host = worker.address.rsplit(":", 1)[0]
-    neighbours = sum(address.rsplit(":", 1)[0] == host for address in spec.processes)
-    os.environ.setdefault("NPROC", str(max(1, CPU_COUNT // max(1, neighbours))))

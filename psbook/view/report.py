@@ -8,6 +8,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from psbook.trace.processes import processes_text
 from psbook.versions import versions
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def report(comparison: Comparison, figure: Figure) -> str:
         "job": meta["job"],
         "workers and servers": f"{len(meta['workers'])} and {len(meta['servers'])}",
         "placement": meta.get("placement", ""),
+        "processes": processes_text(meta),
         "one iteration": meta["iteration_unit"],
         "compute times": meta.get("compute_label", ""),
         "network": meta.get("network_label", ""),
