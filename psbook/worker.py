@@ -93,6 +93,11 @@ class Worker:
         return self._host.driver.now()
 
     @property
+    def model(self) -> Consistency:
+        """Consistency model of the run, as it is now."""
+        return self._host.client.model
+
+    @property
     def iteration(self) -> int:
         """Number of ``clock()`` calls made so far."""
         return self._host.clock
@@ -302,6 +307,14 @@ class Worker:
                 seed=self._seed, worker=self._host.client.rank, shuffle=shuffle,
             )  # fmt: skip
         return self._host.supply.feed(own, lambda: self._host.clock)
+
+    def upcoming(self) -> Any:
+        """Return the batch that ``batches()`` will give next, and do not take it; ``None`` at the end.
+
+        What it needs can so be pulled while the present batch is computed. If batches move between workers
+        while the run goes on, another one may come.
+        """
+        return self._host.supply.upcoming()
 
     def report(self, **values: float) -> None:
         """Record numbers by name, such as the loss of a mini-batch; they are in ``run.reports``.

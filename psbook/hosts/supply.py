@@ -10,7 +10,23 @@ from typing import Any
 REMEMBERED = 64
 """Batches that are kept until their clock is known to be counted."""
 
-_END = object()
+_END: Any = object()
+
+
+class _Ahead(Iterator[Any]):
+    """Batches of which the next may be looked at before it is taken."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._rest = iter(batches)
+        self._seen: list[Any] = []
+
+    def __next__(self) -> Any:
+        return self._seen.pop() if self._seen else next(self._rest)
+
+    def peek(self) -> Any:
+        if not self._seen:
+            self._seen.extend(islice(self._rest, 1))
+        return self._seen[0] if self._seen else _END
 
 
 class Supply:
@@ -39,7 +55,7 @@ class Supply:
         self.adopted: list[Any] = list(adopted)
         """All batches that were taken over from others."""
         self._skip = taken
-        self._own: Iterator[Any] = iter(())
+        self._own = _Ahead(())
         self._recent: deque[tuple[int, Any]] = deque(maxlen=REMEMBERED)
 
     def feed(self, own: Iterator[Any], clock: Any) -> Iterator[Any]:
@@ -50,7 +66,7 @@ class Supply:
         if self.given:
             rest = list(own)
             own = iter(rest[: len(rest) - self.given])
-        self._own = own
+        self._own = _Ahead(own)
         while True:
             while (batch := next(self._own, _END)) is not _END:  # others may take from it meanwhile
                 self.taken += 1
@@ -63,11 +79,18 @@ class Supply:
             self._recent.append((clock(), batch))
             yield batch
 
+    def upcoming(self) -> Any:
+        """Return the batch that will be taken next, as things are; ``None`` if there is none."""
+        batch = self._own.peek()
+        if batch is not _END:
+            return batch
+        return self.adopted[self.taken_adopted] if self.taken_adopted < len(self.adopted) else None
+
     def give(self, share: float) -> list[Any]:
         """Give away a share of what is left, from the end."""
         rest = list(self._own)
         kept = len(rest) - int(len(rest) * share)
-        self._own = iter(rest[:kept])
+        self._own = _Ahead(rest[:kept])
         self.given += len(rest) - kept
         return rest[kept:]
 
