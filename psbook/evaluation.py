@@ -9,6 +9,7 @@ from psbook.assembly import whole
 from psbook.core.keys import Keys
 from psbook.core.ring import POSITIONS
 from psbook.errors import ProgramError
+from psbook.hosts.watching import Losses
 from psbook.table import Table
 from psbook.trace import Recorder
 
@@ -62,6 +63,8 @@ class Evaluator:
         self._updates: tuple[int, ...] = ()
         self.latest: tuple[int, float] | None = None
         """Worker iterations and loss of the last evaluation."""
+        self.losses = Losses()
+        """The curve so far, for those who watch."""
 
     def covers(self, pieces: Sequence[Piece]) -> bool:
         """Whether the last evaluation saw the iterations and the updates of these pieces.
@@ -96,6 +99,7 @@ class Evaluator:
         time, most = max(piece.time for piece in ordered), max(self._updates)
         self._recorder.add(time, "evaluator", "loss", clock=iterations, version=most, value=loss)
         self.latest = (iterations, loss)
+        self.losses.add(time, iterations, loss)
 
     def _loss(self, tables: dict[str, Any], iterations: int) -> float:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -248,6 +248,18 @@ class Status:
         }
         programs = {name: _made(ProgramStatus, each) for name, each in given.get("programs", {}).items()}
         return _made(cls, {**given, "programs": programs, "servers": servers, "processes": processes})
+
+
+class Source:
+    """Where a handle finds the status of its run, which may not have begun when the handle is made."""
+
+    def __init__(self) -> None:
+        self.ask: Callable[[], Status | None] = lambda: None
+        """Returns the status; from any thread."""
+
+    def status(self) -> Status | None:
+        """Return the status of the run; ``None`` before anything is known."""
+        return self.ask()
 
 
 def listed(names: list[str], most: int = 3) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from psbook.errors import Stopped
+from psbook.hosts.watching import closed
+from psbook.live import Status
 from psbook.trace import Trace, check
 from psbook.trace import statistics as of_trace
 from psbook.trace.checks import Verdicts
@@ -109,16 +111,22 @@ class Handle:
         Runs to the end; gets a function that reports progress.
     stop
         Ends the run from outside.
+    live
+        Returns the status of the run, or ``None``.
     """
 
     def __init__(
-        self, run: Callable[[Callable[[int, float | None], object]], Run], stop: Callable[[], object]
+        self,
+        run: Callable[[Callable[[int, float | None], object]], Run],
+        stop: Callable[[], object],
+        live: Callable[[], Status | None] = lambda: None,
     ) -> None:
         self.iterations = 0
         """Worker iterations ended so far."""
         self.loss: float | None = None
         """Last loss."""
         self._stop = stop
+        self._live = live
         self._run: Run | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._main, args=(run,), name="psbook-run", daemon=True)
@@ -137,6 +145,14 @@ class Handle:
     def done(self) -> bool:
         """Whether the run is over."""
         return not self._thread.is_alive()
+
+    def live(self) -> Status | None:
+        """Return the status of the run now, see `psbook.live.Status`; ``None`` before anything is known."""
+        over, status = self.done, self._live()
+        if not over or (status is not None and status.over):
+            return status
+        trace = self._run.trace if self._run is not None else getattr(self._error, "trace", None)
+        return closed(status, self._error, trace)
 
     def stop(self) -> None:
         """End the run; `result` raises `Stopped`, which carries the trace so far."""

@@ -104,7 +104,7 @@ def of_server(host: ServerHost, now: float) -> dict[str, Any]:
 def held(shards: Iterable[Shard], now: float) -> tuple[list[dict[str, Any]], int]:
     """Return the requests that shards hold, why and for how long, and how many more there are."""
     found = [(shard, waiting) for shard in shards for waiting in shard.parked]
-    told = [
+    told: list[dict[str, Any]] = [
         {
             "worker": shard.layout.node(waiting.message.id.rank),
             "why": shard.why(waiting.message),

@@ -32,6 +32,7 @@ from psbook.run import Run
 from psbook.simulator.cores import Cores, Hosts
 from psbook.simulator.engine import EventQueue
 from psbook.simulator.faults import Faults
+from psbook.simulator.live import Watched
 from psbook.simulator.network import Network
 from psbook.simulator.service import Service
 from psbook.simulator.troubles import Troubles
@@ -98,6 +99,9 @@ class Simulation:
                 self.receivers[node] = self.receiver(self.make_host(node, self))
             else:
                 self.make_host(node, self._troubles.processes[node])
+        losses = None if self._evaluator is None else self._evaluator.losses
+        self.watched = Watched(self, losses, self._troubles)
+        """Answers those who watch the run."""
         self._meta = plan.meta(
             backend="simulator",
             time_unit="simulated s",
@@ -130,6 +134,7 @@ class Simulation:
         except PsbookError as error:
             self._error = error
         trace = self._close()
+        self.watched.end(self._error)
         if self._error is not None:
             if isinstance(self._error, PsbookError):
                 self._error.trace = trace
@@ -191,6 +196,8 @@ class Simulation:
         )
 
     def _ask_to_stop(self) -> bool:
+        if self.watched.wanted:
+            self.watched.answer()
         if self._stop is not None and self._stop.is_set() and not self._over:
             self._over = True
             self._error = Stopped(

@@ -16,6 +16,7 @@ from psbook.errors import InvalidJob, NonFinite, Stopped, Unsupported
 from psbook.job import Job, Progress
 from psbook.laws import Law
 from psbook.laws.option import law_option
+from psbook.live import Source
 from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
@@ -175,11 +176,16 @@ class Simulator:
         return why
 
     def _run(
-        self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None = None
+        self,
+        job: Job,
+        model: Consistency,
+        progress: Progress,
+        stop: threading.Event | None = None,
+        source: Source | None = None,
     ) -> Run:
         why = self.why_messages(job, model)
         if why:
-            return self._simulation(job, model, progress, stop, why).run()
+            return _watched(self._simulation(job, model, progress, stop, why), source).run()
         from psbook.simulator.compiled import Point, run_compiled
 
         try:
@@ -194,12 +200,13 @@ class Simulator:
         except (Unsupported, NonFinite) as error:
             if self.engine == "compiled":
                 raise
-            return self._simulation(job, model, progress, stop, str(error).partition(";")[0]).run()
+            why = str(error).partition(";")[0]
+            return _watched(self._simulation(job, model, progress, stop, why), source).run()
 
     def start(self, job: Job, model: Consistency) -> Handle:
         """Begin to run a job in a thread of its own; see `Job.start`."""
-        stop = threading.Event()
-        return Handle(lambda progress: self._run(job, model, progress, stop), stop.set)
+        stop, source = threading.Event(), Source()
+        return Handle(lambda progress: self._run(job, model, progress, stop, source), stop.set, source.status)
 
     def _simulation(
         self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None, why: str
@@ -228,3 +235,10 @@ class Simulator:
             why,
             self.hosts,
         )
+
+
+def _watched(simulation: Simulation, source: Source | None) -> Simulation:
+    """Let those who hold the handle see the run."""
+    if source is not None:
+        source.ask = simulation.watched.ask
+    return simulation

@@ -1,0 +1,205 @@
+"""From what hosts tell to a `psbook.live.Status`: reasons, rates, a curve of the loss that stays short."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psbook.core.consistency import Consistency
+from psbook.errors import Stopped
+from psbook.hosts.vitals import window_of
+from psbook.live import Held, ProcessStatus, ProgramStatus, ServerStatus, Status
+from psbook.trace import Trace
+
+POINTS = 400
+"""Most points of a loss curve that is watched; the trace has them all."""
+
+READINGS = 20
+"""Readings that rates are made from: five seconds where there are four a second."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is watched: the part of a `psbook.live.Status` that does not change."""
+
+    job: str
+    model: str
+    backend: str
+    time_unit: str
+    window: float | None
+    name: str = ""
+
+    @classmethod
+    def of(cls, job: str, model: Consistency, backend: str, time_unit: str, name: str = "") -> Subject:
+        """Return the subject of a run."""
+        return cls(job, model.label, backend, time_unit, window_of(model), name)
+
+
+class Losses:
+    """A curve that is thinned out as it grows: its points are about evenly spread, and the last is there.
+
+    Examples
+    --------
+    >>> losses = Losses(most=4)
+    >>> for step in range(9):
+    ...     losses.add(step, 10 * step, 1.0 / (1 + step))
+    >>> [time for time, _, _ in losses.points]
+    [0, 4, 8]
+    """
+
+    def __init__(self, most: int = POINTS) -> None:
+        self.most = most
+        self._kept: list[tuple[float, int, float]] = []
+        self._last: tuple[float, int, float] | None = None
+        self._every = 1
+        self._seen = 0
+
+    def add(self, time: float, iterations: int, loss: float) -> None:
+        """Take in an evaluation: seconds of the run, worker iterations, loss."""
+        self._last = (time, iterations, loss)
+        if self._seen % self._every == 0:
+            if len(self._kept) == self.most:
+                self._kept = self._kept[::2]
+                self._every *= 2
+            if self._seen % self._every == 0:
+                self._kept = [*self._kept, self._last]
+        self._seen += 1
+
+    @property
+    def points(self) -> tuple[tuple[float, int, float], ...]:
+        """The points that are kept, and the last."""
+        kept, last = self._kept, self._last
+        return (*kept, last) if last is not None and last != kept[-1] else tuple(kept)
+
+
+class Meter:
+    """Rates of the last seconds, from totals.
+
+    Examples
+    --------
+    >>> meter = Meter()
+    >>> meter.rates(0.0, 0, 0), meter.rates(2.0, 10, 4000)
+    ((0.0, 0.0), (5.0, 2000.0))
+    """
+
+    def __init__(self, readings: int = READINGS) -> None:
+        self._readings: deque[tuple[float, int, int]] = deque(maxlen=readings)
+
+    def rates(self, time: float, iterations: int, nbytes: int) -> tuple[float, float]:
+        """Take in totals; return iterations and bytes a second, since the oldest reading that is kept."""
+        if not self._readings or time > self._readings[-1][0]:
+            self._readings.append((time, iterations, nbytes))
+        since, first, before = self._readings[0]
+        seconds = self._readings[-1][0] - since
+        if seconds <= 0:
+            return 0.0, 0.0
+        return max(0.0, (iterations - first) / seconds), max(0.0, (nbytes - before) / seconds)
+
+
+def assemble(
+    subject: Subject,
+    time: float,
+    state: str,
+    programs: Mapping[str, Mapping[str, Any]],
+    servers: Mapping[str, Mapping[str, Any]],
+    processes: Mapping[str, ProcessStatus],
+    meter: Meter,
+    losses: Iterable[tuple[float, int, float]] = (),
+) -> Status:
+    """Put together what hosts have told, see `psbook.hosts.vitals`.
+
+    Parameters
+    ----------
+    subject
+        What runs.
+    time
+        Seconds of the run.
+    state
+        One of `psbook.live.Status.state`.
+    programs, servers
+        What `of_program` and `of_server` returned, by node.
+    processes
+        The processes, by name.
+    meter
+        Knows the totals of before.
+    losses
+        The loss so far.
+    """
+    found = {
+        name: ServerStatus(**{**given, "parked": tuple(Held(**each) for each in given["parked"])})
+        for name, given in servers.items()
+    }
+    reasons = reasons_of(found)
+    stand = {name: _held(ProgramStatus(**given), reasons.get(name)) for name, given in programs.items()}
+    iterations = sum(program.clock for program in stand.values() if program.counts)
+    nbytes = sum(server.bytes_in + server.bytes_out for server in found.values())
+    per_s, bytes_per_s = meter.rates(time, iterations, nbytes)
+    return Status(
+        job=subject.job, model=subject.model, backend=subject.backend, name=subject.name, time=time,
+        time_unit=subject.time_unit, state=state, window=subject.window, iterations=iterations,
+        losses=tuple(losses), programs=stand, servers=found, processes=dict(processes),
+        iterations_per_s=per_s, bytes_per_s=bytes_per_s,
+    )  # fmt: skip
+
+
+def reasons_of(servers: Mapping[str, ServerStatus]) -> dict[str, str]:
+    """Return why each worker is held; servers that say the same are named together.
+
+    >>> held = Held("worker-1", "worker-1 reads at clock 3; SSP(1) makes it wait: worker-0 at clock 1")
+    >>> reasons_of({"server-0": ServerStatus(parked=(held,)), "server-1": ServerStatus(parked=(held,))})
+    {'worker-1': 'worker-1 reads at clock 3; SSP(1) makes it wait: worker-0 at clock 1 (server-0, server-1)'}
+    """
+    where: dict[str, dict[str, list[str]]] = {}
+    for name, server in servers.items():
+        for held in server.parked:
+            where.setdefault(held.worker, {}).setdefault(held.why, []).append(name)
+    return {
+        worker: "; ".join(
+            f"{why} ({', '.join(at)})".strip() for why, at in sorted(whys.items(), reverse=True)
+        )
+        for worker, whys in where.items()
+    }
+
+
+def _held(program: ProgramStatus, why: str | None) -> ProgramStatus:
+    """A program that waits for a read which a server holds is held; others may have one under way."""
+    if why is None or program.state != "waiting":
+        return program
+    return replace(program, state="held", why=why)
+
+
+def closed(status: Status | None, error: BaseException | None, trace: Trace | None) -> Status:
+    """Return how a run stands that is over: what was last known of it, and what its trace adds.
+
+    Parameters
+    ----------
+    status
+        What was last known, if anything was.
+    error
+        What ended the run early.
+    trace
+        The run's trace, if it left one.
+    """
+    state = "ended" if error is None else "stopped" if isinstance(error, Stopped) else "failed"
+    if status is None or not status.programs:
+        status = status if trace is None else _of_trace(trace)
+    said = "" if error is None else f"{type(error).__name__}: {error}"
+    return replace(status or Status(), state=state, error=said, iterations_per_s=0.0, bytes_per_s=0.0)
+
+
+def _of_trace(trace: Trace) -> Status:
+    """Return the last status of a run that told nothing while it went on, as a compiled one."""
+    meta, losses = trace.meta, Losses()
+    rows = trace.of("loss")
+    for time, clock, value in zip(rows["time"], rows["clock"], rows["value"], strict=True):
+        losses.add(float(time), int(clock), float(value))
+    last = trace.of("clock").groupby("node")["clock"].max()
+    clocks = {node: int(last.get(node, 0)) for node in meta.get("workers", ())}
+    return Status(
+        job=str(meta.get("job", "")), model=str(meta.get("model_label", "")), time=trace.end,
+        backend=str(meta.get("backend", "")), time_unit=str(meta.get("time_unit", "s")),
+        losses=losses.points, iterations=sum(clocks.values()),
+        programs={node: ProgramStatus(clock, "ended") for node, clock in clocks.items()},
+    )  # fmt: skip
