@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from psbook.errors import InvalidJob
+from psbook.kernels.unique import unique_keys
 
 SMALLEST = 64
 """Entries and keys below this share one bucket: they cost the same time, and compilations are saved."""
@@ -107,18 +108,18 @@ def pad(
             f"a sparse batch has {n} rows, labels of shape {y.shape} and room for {rows} rows; required are "
             f"1 to {rows} rows and one label for each: check what is passed as X, y and rows"
         )
-    unique, column = np.unique(X.indices, return_inverse=True)
+    unique, column = unique_keys(X.indices)
     room = bucket(X.nnz, entries)
     # Padding entries sit in the last row, so that row numbers stay sorted; their value 0 makes them inert.
-    row = _filled(np.repeat(np.arange(n), np.diff(X.indptr)), room, np.int32, rows - 1)
+    row = filled(np.repeat(np.arange(n), np.diff(X.indptr)), room, np.int32, rows - 1)
     return SparseBatch(
-        unique.astype(np.int64),
+        unique,
         bucket(len(unique), keys),
         row,
-        _filled(column, room, np.int32),
-        _filled(X.data, room, np.float32),
-        _filled(y, rows, np.float32),
-        _filled(np.ones(n), rows, np.float32),
+        filled(column, room, np.int32),
+        filled(X.data, room, np.float32),
+        filled(y, rows, np.float32),
+        filled(np.ones(n), rows, np.float32),
     )
 
 
@@ -131,7 +132,7 @@ def _canonical(X: Any) -> Any:
     return X
 
 
-def _filled(values: NDArray[Any], length: int, dtype: Any, filler: int = 0) -> NDArray[Any]:
+def filled(values: NDArray[Any], length: int, dtype: Any, filler: int = 0) -> NDArray[Any]:
     """`values` followed by `filler` up to `length`."""
     padded = np.full(length, filler, dtype)
     padded[: len(values)] = values

@@ -11,7 +11,7 @@ from scipy.special import expit
 from psbook.data import batches, split
 from psbook.errors import InvalidJob, ShapeMismatch
 from psbook.kernels import SparseBlock, SparseBlocks, logistic_block, logistic_sparse, pad
-from psbook.kernels.sparse_blocks import unique_keys
+from psbook.kernels.unique import unique_keys
 
 TOLERANCE = 1e-5  # as the docstrings state
 
@@ -58,9 +58,12 @@ def test_the_kernel_for_gpus_gives_the_same():
     block, padded = SparseBlock.of(X, y), pad(X, y)
     np.testing.assert_array_equal(block.keys, padded.keys)
     w = w[block.keys].astype(np.float32)
-    one, other = logistic_block(w, block, 0.2), logistic_sparse(w, padded, 0.2)
-    np.testing.assert_allclose(one[0], float(other[0]), rtol=TOLERANCE)
-    np.testing.assert_allclose(one[1], other[1], atol=TOLERANCE)
+    one = logistic_block(w, block, 0.2)
+    for batch in (padded, block.padded):
+        other = logistic_sparse(w, batch, 0.2)
+        np.testing.assert_allclose(one[0], float(other[0]), rtol=TOLERANCE)
+        np.testing.assert_allclose(one[1], other[1], atol=TOLERANCE)
+    assert block.padded is block.padded and block.padded.shape == padded.shape
 
 
 @pytest.mark.parametrize("size", [1e-30, 1.0, 300.0, 1e30])
