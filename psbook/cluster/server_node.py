@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from psbook.cluster.process_plugin import ProcessPlugin
 from psbook.cluster.spec import Fetch, Standing
+from psbook.core.actions import Action
 from psbook.core.controls import CONTROLLER, Reroute
 from psbook.core.messages import Message
 from psbook.core.routes import Routes, Segment
 from psbook.errors import CheckpointError, NodeFailure
 from psbook.evaluation import Piece
 from psbook.hosts.driver import Outcome
+from psbook.hosts.quick import are_quick
 from psbook.plan import Plan
 from psbook.trace import Recorder
 
@@ -24,8 +26,9 @@ from psbook.trace import Recorder
 class ServerNode:
     """Driver of a `ServerHost`, and the node that the process sees.
 
-    Messages are taken in on the process's loop; whatever touches values, and every reply, goes through one
-    thread in order, so that a large update delays no heartbeat and an acknowledgement follows its update.
+    Messages are taken in on the process's loop. Whatever touches values, and every reply, is done in order by
+    one thread, so that a large update delays no heartbeat and an acknowledgement follows its update; what is
+    over sooner than a thread wakes up is done at once, if the thread has nothing to do.
     """
 
     def __init__(self, name: str, process: ProcessPlugin, plan: Plan, level: str) -> None:
@@ -33,14 +36,27 @@ class ServerNode:
         self._process = process
         self._plan = plan
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"psbook-{name}")
+        self._given = 0
+        """What the thread has been given and not ended, as far as the loop has heard."""
         self._snapshots: deque[Piece] = deque()
         self.recorder = Recorder(level)
         self.host = plan.server_host(name, self, self.recorder, self._snapshots.append, self._in_order)
         self.host.keep_initial()
 
-    def _in_order(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Run something behind all that was asked for before, in the shard's thread."""
-        self._executor.submit(self._guarded, function, *arguments)
+    def _in_order(self, function: Callable[..., object], actions: list[Action]) -> None:
+        """Do something behind all that was asked for before; on the process's loop."""
+        if not self._given and are_quick(actions, self.host.shards):
+            self._guarded(function, actions)
+            return
+        self._given += 1
+        self._executor.submit(self._guarded, function, actions).add_done_callback(self._tell_done)
+
+    def _tell_done(self, _: Future[Any]) -> None:
+        """Let the loop know, behind the replies that were sent meanwhile."""
+        self._process.worker.loop.add_callback(self._done)
+
+    def _done(self) -> None:
+        self._given -= 1
 
     def _guarded(self, function: Callable[..., object], *arguments: Any) -> None:
         try:
@@ -130,7 +146,10 @@ class ServerNode:
         """Return rows, values and the last snapshots, behind every update that was taken in."""
         if routes is not None:
             self.host.handle(CONTROLLER, Reroute(routes))
-        pieces = await asyncio.wrap_future(self._executor.submit(self.host.pieces))
+        self._given += 1
+        reading = self._executor.submit(self.host.pieces)
+        reading.add_done_callback(self._tell_done)
+        pieces = await asyncio.wrap_future(reading)
         return {"rows": self.rows(), "pieces": pieces, "snapshots": self.drain()}
 
     async def close(self) -> None:
