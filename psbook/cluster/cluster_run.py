@@ -210,6 +210,7 @@ class ClusterRun:
             placement=str(self.options.placement),
             processes={address: self.spec.nodes_of(address) for address in self.spec.processes},
             clock_offsets={address: home["clock"] for address, home in homes.items()},
+            plane={address: home["plane"] for address, home in homes.items()},
             **shares.meta(homes),
             hosts={address: home["host"]["name"] for address, home in homes.items()},
             cores={home["host"]["name"]: home["host"]["cores"] for home in homes.values()},
