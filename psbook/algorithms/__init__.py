@@ -2,5 +2,12 @@
 
 from psbook.algorithms.elastic_averaging import ElasticAveraging
 from psbook.algorithms.logistic_regression import logistic_regression, softmax_regression
+from psbook.algorithms.sparse_logistic_regression import SparseLogisticRegression, sparse_logistic_regression
 
-__all__ = ["ElasticAveraging", "logistic_regression", "softmax_regression"]
+__all__ = [
+    "ElasticAveraging",
+    "SparseLogisticRegression",
+    "logistic_regression",
+    "softmax_regression",
+    "sparse_logistic_regression",
+]

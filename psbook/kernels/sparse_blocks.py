@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, overload
 
 import jax
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
