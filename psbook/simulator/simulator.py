@@ -51,8 +51,6 @@ class Simulator:
         Simulated seconds that a server takes for each pull, push and call, one after the other; 0 by default.
         Or by what it does, ``{"head": 0.05, "replica": 0.02, "read": 0.005}``: a push or call that the head
         takes in, the same passed on to each other replica, a pull.
-    hosts : Hosts, optional
-        Cores that the programs of a host share; by default each has a core of its own.
     safety : Safety, optional
         What is done about lost messages and nodes; `Safety()` if there are faults, by default nothing.
     faults : Faults, optional
@@ -72,6 +70,8 @@ class Simulator:
         ran, and why. A compiled run cannot be stopped half-way.
     trace_path : path, optional
         Stream the trace to this Parquet file while the run goes on.
+    hosts : Hosts, optional
+        Cores that the programs of a host share; by default each has a core of its own.
 
     Raises
     ------
@@ -95,7 +95,6 @@ class Simulator:
     compute: Law | float = 0.1
     network: Network | None = None
     service: ServiceOption = None
-    hosts: Hosts | None = None
     safety: Safety | None = None
     faults: Faults | None = None
     checkpoints: Checkpoints | None = None
@@ -104,6 +103,7 @@ class Simulator:
     trace: str = "full"
     trace_path: str | os.PathLike[str] | None = None
     engine: Literal["auto", "messages", "compiled"] = "auto"
+    hosts: Hosts | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None:
