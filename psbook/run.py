@@ -154,6 +154,13 @@ class Handle:
         trace = self._run.trace if self._run is not None else getattr(self._error, "trace", None)
         return closed(status, self._error, trace)
 
+    def watch(self) -> Any:
+        """Show the run until it ends: as a widget in a notebook; in a terminal, where this waits for it.
+
+        See `psbook.view.live_watch.Watch`.
+        """
+        return importlib.import_module("psbook.view.live_watch").watch(self)
+
     def stop(self) -> None:
         """End the run; `result` raises `Stopped`, which carries the trace so far."""
         self._stop()

@@ -196,7 +196,7 @@ class Simulation:
         )
 
     def _ask_to_stop(self) -> bool:
-        if self.watched.wanted:
+        if self.watched.wanted and self.queue.peek() > self.queue.now:  # all of this instant has happened
             self.watched.answer()
         if self._stop is not None and self._stop.is_set() and not self._over:
             self._over = True

@@ -84,7 +84,7 @@ def page(stepper: Stepper) -> str:
         f"<p><b>{escape(stepper.sentence)}</b><br>{escape(where)} {escape(gap(state))}.{escape(loss)}</p>",
         f"<p><i>{escape(stepper.missing)}</i></p>" if stepper.missing else "",
         stepper.svg(),
-        _table(
+        table(
             f"Programs at {time:.6g} {unit_of(stepper.trace)}",
             ("program", "clock", "what it does", "why"),
             ((node, _clock(state, node, level), *doing(state, node, time, level)) for node in programs),
@@ -96,7 +96,7 @@ def page(stepper: Stepper) -> str:
         parts.append(_held(state))
     if state.versions:
         versions = [(*shard, str(version)) for shard, version in sorted(state.versions.items())]
-        parts.append(_table("Shards", ("server", "table", "version"), versions, len(versions)))
+        parts.append(table("Shards", ("server", "table", "version"), versions, len(versions)))
     return f'<div class="psbook-stepper">{"".join(parts)}</div>'
 
 
@@ -109,17 +109,18 @@ def _under_way(state: State) -> str:
     if not messages:
         return "<p>No message is under way.</p>"
     rows = ((m.type, f"{m.source} → {m.to}", f"{time:.6g}", m.message) for m, time in messages)
-    return _table("Messages under way", ("type", "from → to", "sent at", "id"), rows, len(messages))
+    return table("Messages under way", ("type", "from → to", "sent at", "id"), rows, len(messages))
 
 
 def _held(state: State) -> str:
     if not state.held:
         return "<p>No request is held.</p>"
     rows = ((server, held.node, f"{held.since:.6g}", held.why) for (server, _), held in state.held.items())
-    return _table("Requests held", ("server", "of", "since", "why, at that time"), rows, len(state.held))
+    return table("Requests held", ("server", "of", "since", "why, at that time"), rows, len(state.held))
 
 
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:
+    """Return `count` rows of texts as a table of HTML, at most `SHOWN`; all are escaped."""
     left = ' style="text-align:left;vertical-align:top;padding:1px 12px 1px 0"'
     head = "".join(f"<th{left}>{escape(text)}</th>" for text in heads)
     body = []
