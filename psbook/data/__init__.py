@@ -1,0 +1,11 @@
+"""Data: rows in memory, split among workers; or partitions, read where they are trained on.
+
+Rows are an array (numpy, JAX, pandas), a scipy sparse matrix, a list of any objects, or a tuple or dict of
+these whose first axes are equally long. What comes out has the structure of what went in.
+"""
+
+from psbook.data.batching import batches, order
+from psbook.data.splitting import split
+from psbook.data.structure import join, rows, take
+
+__all__ = ["batches", "join", "order", "rows", "split", "take"]
