@@ -29,6 +29,7 @@ from psbook.cluster.spec import (
     nodes_of,
 )
 from psbook.cluster.timing import RunClock, boot_id, measure_offset
+from psbook.cluster.vitals import gather
 from psbook.core.controls import CONTROLLER
 from psbook.core.routes import Routes
 from psbook.errors import ProtocolError, PsbookError
@@ -284,7 +285,7 @@ class ProcessPlugin(WorkerPlugin):
             programs = {name: clock for name, clock in clocks.items() if clock is not None}
             found = {name: node.standing() for name, node in self.nodes.items()}
             standing = {name: each for name, each in found.items() if each is not None}
-            self.send(self.process, CONTROLLER, Pulse(self.process, programs, standing))
+            self.send(self.process, CONTROLLER, Pulse(self.process, programs, standing, gather(self.nodes)))
             await asyncio.sleep(pause)
 
     # The client's requests

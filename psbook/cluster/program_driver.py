@@ -16,6 +16,7 @@ from psbook.cluster.program_task import ProgramNode
 from psbook.cluster.spec import Standing
 from psbook.core.messages import Message
 from psbook.hosts.driver import Outcome, measure
+from psbook.hosts.vitals import of_program
 from psbook.laws import Draws, Law
 from psbook.plan import Plan
 from psbook.trace import Recorder
@@ -139,6 +140,10 @@ class ProgramDriver:
         if host.finished:
             return None
         return Standing(host.steps, host.waits_for if host.depends_on_others else "")
+
+    def vitals(self) -> dict[str, Any]:
+        """Return what the program tells those who watch the run; this only reads, from whatever thread."""
+        return of_program(self.host, self.now())
 
     def collect(self) -> dict[str, Any]:
         """Return rows, the program's result, and how far its time is booked."""

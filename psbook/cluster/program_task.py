@@ -40,6 +40,9 @@ class Host(Protocol):
     def standing(self) -> Standing | None:
         """Return how the program stands."""
 
+    def vitals(self) -> dict[str, Any]:
+        """Return what the program tells those who watch the run."""
+
     def collect(self) -> dict[str, Any]:
         """Return what goes home."""
 
@@ -159,6 +162,10 @@ class ProgramNode:
     def standing(self) -> Standing | None:
         """Return how the program stands."""
         return self.host.standing()
+
+    def vitals(self) -> dict[str, Any]:
+        """Return what the program tells those who watch the run."""
+        return self.host.vitals()
 
     def hello(self) -> None:
         """A program says hello when it is ready."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from psbook.checkpoints import Checkpoints
 from psbook.cluster import codec
 from psbook.core.controls import CONTROLLER
 from psbook.core.layout import Layout
 from psbook.core.routes import Segment
+from psbook.hosts.watching import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Spec:
         Seconds after which programs that all wait for each other are taken for stuck.
     checkpoints : Checkpoints, optional
         Where the run is saved.
+    subject : Subject, optional
+        What runs, for those who watch it.
     """
 
     run: str
@@ -44,6 +48,7 @@ class Spec:
     level: str = "full"
     patience: float = 30.0
     checkpoints: Checkpoints | None = None
+    subject: Subject | None = None
 
     @property
     def name(self) -> str:
@@ -120,11 +125,15 @@ class Halt:
 
 @dataclass(slots=True, eq=False)
 class Pulse:
-    """A process lives; its programs are at these clocks, and stand like this (`Standing`)."""
+    """A process lives; its programs are at these clocks, and stand like this (`Standing`).
+
+    `vitals` is what its nodes tell those who watch the run, see `psbook.hosts.vitals`.
+    """
 
     process: str
     clocks: dict[str, int]
     standing: dict[str, Standing]
+    vitals: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

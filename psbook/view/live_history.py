@@ -30,7 +30,7 @@ class History:
     >>> for second in range(7):
     ...     history.see(Status(time=float(second)))
     >>> [moment.time for moment in history.moments]
-    [0.0, 4.0, 5.0, 6.0]
+    [0.0, 4.0, 6.0]
     """
 
     def __init__(self, most: int = KEPT) -> None:

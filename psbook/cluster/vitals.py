@@ -1,0 +1,155 @@
+"""What processes tell of themselves with each `Pulse`, and what the controller makes of it.
+
+Vitals are counters that the hosts keep anyway, read four times a second whether anybody watches or not: to
+watch a run costs its processes nothing, adds no message and writes no row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from psbook.cluster.spec import Pulse, Spec, Trouble, nodes_of
+from psbook.hosts.watching import Losses, Meter, Subject, assemble
+from psbook.live import ProcessStatus, Status
+
+logger = logging.getLogger(__name__)
+
+
+def gather(nodes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the nodes of a process tell of themselves; on the process's loop.
+
+    A node without ``vitals`` tells nothing, and one that fails to tell is left out: a view ends no run.
+
+    >>> class Node:
+    ...     def vitals(self):
+    ...         return {"clock": 3}
+    >>> gather({"worker-0": Node(), "server-0": object()})
+    {'worker-0': {'clock': 3}}
+    """
+    found = {}
+    for name, node in list(nodes.items()):
+        tell = getattr(node, "vitals", None)
+        if tell is None:
+            continue
+        try:
+            found[name] = tell()
+        except Exception as error:  # noqa: BLE001  # it changes on another thread while it is read
+            logger.debug("psbook: no vitals of %s: %r", name, error)
+    return found
+
+
+class Facts(NamedTuple):
+    """What the controller knows of a run besides: its state, and its processes.
+
+    Attributes
+    ----------
+    state : str
+        "starting", "running" or "ended".
+    seconds : float
+        Seconds since clock 0.
+    trouble : Trouble or None
+        Why it ended early.
+    routes : mapping
+        Address of the process of each node.
+    gone, hung : set
+        Addresses of processes that are lost, and of those that give no sign of life.
+    beats : mapping
+        When each process was heard last, in seconds of the monotonic clock.
+    """
+
+    state: str
+    seconds: float
+    trouble: Trouble | None
+    routes: Mapping[str, str]
+    gone: set[str]
+    hung: set[str]
+    beats: Mapping[str, float]
+
+
+class Vitals:
+    """The status of a run as the controller knows it.
+
+    Parameters
+    ----------
+    spec
+        The run.
+    facts
+        Returns what the controller knows besides.
+    """
+
+    def __init__(self, spec: Spec, facts: Callable[[], Facts]) -> None:
+        self._spec = spec
+        self._facts = facts
+        self._subject = spec.subject or Subject(spec.run, "", "dask", "s", None)
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._losses = Losses()
+        self._meter = Meter()
+
+    def hear(self, pulse: Pulse) -> None:
+        """Take in what a process tells; of a node that has moved, its new process tells."""
+        routes = self._facts().routes
+        here = routes.get(pulse.process)
+        self._nodes |= {name: told for name, told in pulse.vitals.items() if routes.get(name) == here}
+
+    def learn(self, losses: Iterable[tuple[float, int, float]]) -> None:
+        """Take in evaluations, which are made at the client: seconds, worker iterations, loss."""
+        for time_s, iterations, loss in losses:
+            self._losses.add(time_s, iterations, loss)
+
+    async def answer(self) -> dict[str, Any]:
+        """Return the status as plain data; the control action "live"."""
+        return self.status().to_dict()
+
+    def status(self) -> Status:
+        """Return the status now."""
+        facts = self._facts()
+        layout = self._spec.layout
+        lost = {name for name, address in facts.routes.items() if address in facts.gone}
+        programs, servers = {}, {}
+        for name, told in self._nodes.items():
+            if layout.rank(name) is None:
+                servers[name] = told if name not in lost else {**told, "parked": [], "more": 0}
+            elif name in lost and told["state"] != "ended":
+                programs[name] = {**told, "state": "lost", "waits_for": ""}
+            else:
+                programs[name] = told
+        programs = {name: programs[name] for name in sorted(programs, key=_in_order)}
+        servers = {name: servers[name] for name in sorted(servers, key=_in_order)}
+        state, error = _state(facts)
+        status = assemble(
+            self._subject, facts.seconds, state, programs, servers, _processes(facts), self._meter,
+            self._losses.points,
+        )  # fmt: skip
+        return dataclasses.replace(status, error=error)
+
+
+def _state(facts: Facts) -> tuple[str, str]:
+    why = facts.trouble
+    if facts.state != "ended" or why is None:
+        return facts.state, ""
+    return ("stopped" if why.kind == "Stopped" else "failed"), f"{why.kind}: {why.detail}"
+
+
+def _processes(facts: Facts) -> dict[str, ProcessStatus]:
+    now = time.monotonic()
+    found = {}
+    for name, address in facts.routes.items():
+        if name.startswith("process-"):
+            state = "lost" if address in facts.gone else "silent" if address in facts.hung else "alive"
+            silent = max(0.0, now - facts.beats[name]) if name in facts.beats else 0.0
+            found[name] = ProcessStatus(address, state, tuple(nodes_of(facts.routes, address)), silent)
+    return found
+
+
+def _in_order(name: str) -> tuple[str, int]:
+    """Order of nodes: by role, then by number.
+
+    >>> sorted(["worker-10", "worker-9", "chief"], key=_in_order)
+    ['chief', 'worker-9', 'worker-10']
+    """
+    role, _, number = name.rpartition("-")
+    return (role, int(number)) if number.isdigit() else (name, 0)
