@@ -70,7 +70,19 @@ from psbook.worker import Worker
 
 if TYPE_CHECKING:
     from psbook.cluster import Dask
-    from psbook.experiments import Comparison, Sweep, check_determinism, compare, sweep
+    from psbook.experiments import (
+        Calibration,
+        Comparison,
+        Prediction,
+        Sweep,
+        WhatIf,
+        calibrate,
+        check_determinism,
+        compare,
+        predict,
+        sweep,
+        what_if,
+    )
     from psbook.simulator import Hosts, Network, Simulator
     from psbook.simulator.faults import (
         BurstyLoss,
@@ -117,6 +129,9 @@ _LAZY = {
         ),
         "psbook.simulator.faults",
     ),
+    **dict.fromkeys(
+        ("Calibration", "Prediction", "WhatIf", "calibrate", "predict", "what_if"), "psbook.experiments"
+    ),
     "compare": "psbook.experiments",
     "Comparison": "psbook.experiments",
     "check_determinism": "psbook.experiments",
@@ -140,6 +155,7 @@ __all__ = [
     "BackupWorkers",
     "BoundedDelay",
     "BurstyLoss",
+    "Calibration",
     "Checkpoints",
     "Comparison",
     "Consistency",
@@ -177,6 +193,7 @@ __all__ = [
     "Pareto",
     "Partition",
     "Pause",
+    "Prediction",
     "PsbookError",
     "Rack",
     "Recorded",
@@ -196,16 +213,20 @@ __all__ = [
     "Trace",
     "Uniform",
     "Update",
+    "WhatIf",
     "Worker",
     "all_reduce",
     "broadcast",
+    "calibrate",
     "check_determinism",
     "compare",
     "gather",
     "parse_model",
+    "predict",
     "replay",
     "sweep",
     "tree_aggregate",
+    "what_if",
 ]
 
 

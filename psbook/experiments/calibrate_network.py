@@ -18,8 +18,11 @@ from psbook.trace.schema import LEVELS
 MATTERS = 0.05
 """A cost that is below this share of the others is left out: bytes of the largest message, for instance."""
 
-SPREAD = 4.0
-"""Largest over smallest message without which bytes cannot be told from messages."""
+SURE = 5.0
+"""Standard errors by which larger messages take longer, if bytes are to count."""
+
+FEW = 10
+"""Messages of a size that nothing was ahead of, without which those count that something was ahead of."""
 
 NOTHING = 1e-7
 """Seconds below which a server's work is none."""
@@ -46,8 +49,8 @@ class Costs:
     service : mapping
         Law of a server's time for each of "head" (a push) and "read" (a pull).
     messages : DataFrame
-        ``bytes``, ``seconds`` and ``near`` of every message that arrived; empty without messages in the
-        trace.
+        ``bytes``, ``seconds``, ``near`` and ``alone`` of every message that arrived; empty without messages
+        in the trace.
     """
 
     latency: float = 0.0
@@ -55,7 +58,9 @@ class Costs:
     bandwidth: float | None = None
     service: Mapping[str, Fit] = field(default_factory=dict)
     served: Mapping[str, Floats] = field(default_factory=dict)
-    messages: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["bytes", "seconds", "near"]))
+    messages: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["bytes", "seconds", "near", "alone"])
+    )
 
     @property
     def laws(self) -> dict[str, Law]:
@@ -82,9 +87,10 @@ def costs_of(trace: Trace) -> Costs:
     Notes
     -----
     From a trace of level "full": the time of a message is that from row "send" to row "receive"; of each size
-    the median counts, so that queues in a network are not taken for latency. A server's time for a request is
-    that from its arrival, or the end of the one before, to its answer, acknowledgement or parking. From a
-    trace of level "iterations": half of what an iteration waited for messages, and what it was queued.
+    the median counts, of those with nothing ahead of them, so that queues are not taken for latency. A
+    server's time for a request is that from its arrival, or the end of the one before, to its answer,
+    acknowledgement or parking. From a trace of level "iterations": half of what an iteration waited for
+    messages, and what it was queued.
     """
     if "send" not in LEVELS[trace.level]:
         return _from_spans(trace)
@@ -123,30 +129,52 @@ def _messages(trace: Trace) -> pd.DataFrame:
     of_process = {
         node: address for address, nodes in (trace.meta.get("processes") or {}).items() for node in nodes
     }
-    near = [
-        of_process.get(a, a) == of_process.get(b, b) for a, b in zip(both["node"], both["peer"], strict=True)
-    ]
-    return pd.DataFrame(
-        {"bytes": both["bytes"], "seconds": both["arrived"] - both["time"], "near": np.array(near, bool)}
-    )
+    ends = zip(both["node"], both["peer"], strict=True)
+    near = [of_process.get(a, a) == of_process.get(b, b) for a, b in ends]
+    seconds = both["arrived"] - both["time"]
+    found = pd.DataFrame({"bytes": both["bytes"], "seconds": seconds, "near": np.array(near, bool)})
+    return found.assign(alone=_alone(both))
+
+
+def _alone(both: pd.DataFrame) -> np.ndarray:
+    """Whether nothing was ahead of each message: at its sender, or on the way to its receiver."""
+    alone = np.ones(len(both), bool)
+    sent, arrived = both["time"].to_numpy(), both["arrived"].to_numpy()
+    for places in both.groupby("node", observed=True).indices.values():
+        own = places[np.argsort(sent[places], kind="stable")]
+        before = np.maximum.accumulate(np.concatenate([[-np.inf], arrived[own][:-1]]))
+        alone[own] &= before <= sent[own]
+    for places in both.groupby("peer", observed=True).indices.values():
+        own = places[np.argsort(arrived[places], kind="stable")]
+        before = np.concatenate([[-np.inf], arrived[own][:-1]])
+        alone[own] &= before <= sent[own]
+    return alone
 
 
 def _line(messages: pd.DataFrame) -> tuple[float, float]:
     """Seconds a message and seconds a byte: a line through the medians of the sizes, by least squares."""
     if not len(messages):
         return 0.0, 0.0
-    sizes = messages.groupby("bytes")["seconds"].agg(["median", "count"])
+    if messages["alone"].sum() >= FEW:
+        messages = messages[messages["alone"]]
+    parts = messages.groupby("bytes")["seconds"]
     overall = max(0.0, float(messages["seconds"].median()))
-    at = sizes.index.to_numpy(dtype=np.float64)
-    if len(at) < 2 or at.max() < SPREAD * at.min():
+    middle = parts.median().to_numpy()
+    spread = (parts.quantile(0.75) - parts.quantile(0.25)).to_numpy() / 1.35
+    at, count = np.array(list(parts.groups), np.float64), parts.size().to_numpy()
+    errors = 1.2533 * np.maximum(spread, 1e-3 * overall + 1e-12) / np.sqrt(count)
+    if len(at) < 2:
         return overall, 0.0
-    slope, intercept = np.polyfit(at, sizes["median"], 1, w=np.sqrt(sizes["count"]))
+    weight = errors**-2
+    centre = float((weight * at).sum() / weight.sum())
+    across = float((weight * (at - centre) ** 2).sum())
+    slope = float((weight * (at - centre) * middle).sum()) / across
+    if slope < SURE / np.sqrt(across) or slope * at.max() <= MATTERS * overall:
+        return overall, 0.0
+    intercept = float((weight * middle).sum() / weight.sum()) - slope * centre
     if intercept < 0:  # a line through the origin
-        weights = sizes["count"].to_numpy()
-        slope, intercept = float((weights * at * sizes["median"]).sum() / (weights * at**2).sum()), 0.0
-    if slope * at.max() <= MATTERS * overall:
-        return overall, 0.0
-    return float(intercept), float(slope)
+        return 0.0, float((weight * at * middle).sum() / (weight * at**2).sum())
+    return intercept, slope
 
 
 def _served(trace: Trace) -> dict[str, Floats]:
