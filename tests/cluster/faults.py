@@ -146,7 +146,8 @@ def is_whole(client):
     def look(dask_scheduler):
         plugins = [each for name, each in dask_scheduler.plugins.items() if name.startswith("psbook-")]
         for plugin in plugins:
-            membership, copies = plugin.core.membership, 1 + plugin.safety.replicas
+            driver = plugin.driver
+            membership, copies = driver.core.membership, 1 + driver.safety.replicas
             if membership.moves or any(len(each.chain) < copies for each in membership.routes.segments):
                 return False
         return True
