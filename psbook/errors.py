@@ -103,3 +103,11 @@ class Malformed(PsbookError, ValueError):
 
 class TooLarge(PsbookError, ValueError):
     """A message of more bytes than any process takes in."""
+
+
+class UnencryptedCluster(UserWarning):
+    """A Dask cluster listens to other machines without TLS; the message says where, and what to do."""
+
+
+class UnusableProcess(UserWarning):
+    """A process joined the cluster without what a run needs, and takes no part in it."""

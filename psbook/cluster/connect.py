@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, Status
+from distributed import Client, LocalCluster, Security, Status
 from distributed.comm import get_address_host_port, normalize_address
 
 from psbook.cluster import shares
@@ -63,17 +63,28 @@ def _checked(client: Client) -> Client:
 
 
 def _client(target: Any) -> Client:
+    # In two steps, so that one that cannot connect is closed: collected while another starts, it hangs both.
+    client: Any = Client.__new__(Client)
     try:
         if isinstance(target, str) and not target.startswith("inproc"):
             get_address_host_port(normalize_address(target), strict=True)  # Dask leaves such a client open
-        return Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
+        client.__init__(target, timeout=CONNECT_SECONDS, set_as_default=False)
     except Exception as error:
+        with contextlib.suppress(Exception):
+            client.close()
         where = target if isinstance(target, str) else "the cluster"
+        if where.startswith("tls") and "ssl_context" in str(error):
+            raise ClusterError(
+                f"{where} asks for a certificate, and none was given; required: ps.Dask(Client(address, "
+                "security=distributed.Security(…))), or distributed.comm.tls in Dask's configuration."
+            ) from error
         raise ClusterError(
             f"no Dask scheduler answers at {where} ({type(error).__name__}: {error}); required: a running "
             "scheduler that this machine can reach. Check the address, start one with 'dask scheduler', or "
             "pass nothing to use a cluster on this machine."
         ) from error
+    connected: Client = client
+    return connected
 
 
 def local_cluster(nodes: int) -> LocalCluster:
@@ -97,13 +108,22 @@ def local_cluster(nodes: int) -> LocalCluster:
                 threads_per_worker=2 + math.ceil(nodes / processes),
                 processes=True,
                 memory_limit=0,
-                dashboard_address=":0",
+                security=_security(),
+                dashboard_address="127.0.0.1:0",  # as all its ports: nobody else's business
             )
     except Exception as error:
         raise ClusterError(
             f"the worker processes did not start ({type(error).__name__}: {error}); required: a script that "
             "can be imported without side effects. Put its body under if __name__ == '__main__'."
         ) from error
+
+
+def _security() -> Security:
+    """Return what Dask's configuration gives; certificates of our own, where it only requires them."""
+    given = Security()
+    if given.require_encryption and given.tls_worker_cert is None:
+        return Security.temporary()
+    return given
 
 
 def _spawn_environment() -> Mapping[str, Any]:

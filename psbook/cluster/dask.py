@@ -14,6 +14,7 @@ from distributed import Client
 from psbook.checkpoints import Checkpoints
 from psbook.cluster.cluster_run import ClusterRun, Options
 from psbook.cluster.connect import Target, check_versions, connected, processes
+from psbook.cluster.encryption import warn_unencrypted
 from psbook.cluster.placement import Placement
 from psbook.core.consistency import Consistency
 from psbook.core.layout import Safety
@@ -139,6 +140,7 @@ class Dask:
         with connected(self.target, len(plan.layout.programs) + self.servers) as client:
             addresses = processes(client)
             check_versions(client, addresses, VERSION)
+            warn_unencrypted([str(client.scheduler_info()["address"]), *addresses])
             law = law_option("compute", self.compute)
             options = Options(self.placement, law, self.trace, self.lease, self.patience)
             return ClusterRun(plan, options, client, addresses).run(progress, stop)
