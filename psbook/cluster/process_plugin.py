@@ -13,7 +13,7 @@ from dask.system import CPU_COUNT
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import to_serialize
 
-from psbook.cluster import shares
+from psbook.cluster import allocation, shares
 from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.plane import Plane, ProgramPlane
 from psbook.cluster.spec import (
@@ -126,6 +126,7 @@ class ProcessPlugin(WorkerPlugin):
         if not self.process and not self.safety.active:
             return  # no part of this run, only of the cluster
         shares.limit(worker.address, self.spec.processes)
+        allocation.hold()
         self._plane = Plane(worker, self.spec.channel, self.routes, self._receive, self._broken)
         worker.handlers[self.name] = self._control
         await self._plane.open()
@@ -338,4 +339,5 @@ class ProcessPlugin(WorkerPlugin):
         self.nodes.clear()
         if self._plane is not None:
             await self._plane.close()
+            allocation.release()
         worker.handlers.pop(self.name, None)
