@@ -60,13 +60,14 @@ class Watched:
         """Write the status down; on the thread of the run, between two events."""
         self._tell(self._status("running"))
 
-    def end(self, error: BaseException | None) -> None:
-        """Write down how the run ended."""
+    def end(self, time: float, error: BaseException | None) -> None:
+        """Write down how the run ended, and when."""
         if error is None:
-            self._tell(self._status("ended"))
+            status = self._status("ended")
         else:
             state = "stopped" if isinstance(error, Stopped) else "failed"
-            self._tell(self._status(state, f"{type(error).__name__}: {error}"))
+            status = self._status(state, f"{type(error).__name__}: {error}")
+        self._tell(replace(status, time=time))
 
     def _tell(self, status: Status) -> None:
         with self._answered:

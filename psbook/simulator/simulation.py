@@ -134,7 +134,7 @@ class Simulation:
         except PsbookError as error:
             self._error = error
         trace = self._close()
-        self.watched.end(self._error)
+        self.watched.end(trace.end, self._error)
         if self._error is not None:
             if isinstance(self._error, PsbookError):
                 self._error.trace = trace
