@@ -8,6 +8,7 @@ form here, the function of a `psbook.core.messages.Call` for example, is pickled
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -72,9 +73,29 @@ def encode(message: object) -> tuple[bytes, list[Frame]]:
     """
     frames: list[Frame] = []
     try:
-        return msgpack.packb(_pack(message, frames)), frames
+        return packed(_pack(message, frames)), frames
     except OverflowError:  # msgpack's integers have 64 bits, Python's have no limit
-        return msgpack.packb(["p", cloudpickle.dumps(message)]), []
+        return packed(["p", cloudpickle.dumps(message)]), []
+
+
+class _Packers(threading.local):
+    """A packer for each thread: to make one takes longer than to pack a small message."""
+
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer()
+
+
+_packers = _Packers()
+
+
+def packed(thing: Any) -> bytes:
+    r"""Return plain things as msgpack.
+
+    >>> packed([1, "a"])
+    b'\x92\x01\xa1a'
+    """
+    data: bytes = _packers.packer.pack(thing)
+    return data
 
 
 def decode(header: bytes, frames: Sequence[Any] = ()) -> Any:

@@ -312,8 +312,11 @@ class ProgramHost:
     # Operations
 
     def _note(self, operation: Operation[Any]) -> None:
+        unchecked = self._unchecked
+        while unchecked and unchecked[-1][0].awaited:
+            unchecked.pop()  # and with it its value, which may be large
         if not operation.label.startswith("worker.push"):
-            self._unchecked.append((operation, self.clock))
+            unchecked.append((operation, self.clock))
 
     def _check_awaited(self, kinds: tuple[str, ...] = MUST_AWAIT) -> None:
         dropped = [(operation, clock) for operation, clock in self._unchecked if not operation.awaited]

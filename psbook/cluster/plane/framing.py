@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
-from psbook.cluster.codec import Frame
+from psbook.cluster.codec import Frame, packed
+from psbook.cluster.plane.memory import Memory
 from psbook.errors import Malformed, TooLarge
 
 PREFIX = struct.Struct("<4sIQ")
@@ -80,7 +81,7 @@ def pack(item: Item) -> list[Buffer]:
     """
     source, destination, header, frames = item
     lengths = [frame.nbytes for frame in frames]
-    head = msgpack.packb((source, destination, lengths, header))
+    head = packed((source, destination, lengths, header))
     buffers: list[Buffer] = [PREFIX.pack(MAGIC, len(head), sum(map(_padded, lengths))) + head]
     for frame, length in zip(frames, lengths, strict=True):
         buffers.append(memoryview(frame))  # type: ignore[arg-type]  # an array is a buffer
@@ -114,10 +115,11 @@ class Unpacker:
 
     Notes
     -----
-    State is one buffer of `BUFFER_BYTES` and at most one message.
+    State is one buffer of `BUFFER_BYTES`, at most one message, and memory for the next ones (`Memory`).
     """
 
     def __init__(self, limits: Limits = USUAL, first: Limits | None = None) -> None:
+        self._memory = Memory()
         self._limits = first or limits
         self._later = limits
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
@@ -164,11 +166,11 @@ class Unpacker:
                 piece = self._buffer[self._start : self._start + wanted]
                 self._start += wanted
                 # A body is copied: the buffer is used again, and its arrays live as long as somebody likes.
-                self._next(piece if self._head is None else _memory(piece), items)
+                self._next(piece if self._head is None else self._filled_with(piece), items)
             elif self._head is None and wanted <= len(self._buffer) // 2:
                 break  # `target` makes room for the rest
             else:
-                self._large = _memory(self._buffer[self._start : self._stop], wanted)
+                self._large = self._filled_with(self._buffer[self._start : self._stop], wanted)
                 self._start, self._filled = self._stop, waiting
         return items
 
@@ -196,6 +198,12 @@ class Unpacker:
         self._limits = self._later
         items.append((source, destination, header, list(_cut(piece, lengths))))
 
+    def _filled_with(self, begin: memoryview, size: int | None = None) -> memoryview:
+        """Return memory of a message's own that begins with some bytes."""
+        whole = self._memory.take(len(begin) if size is None else size)
+        whole[: len(begin)] = begin
+        return whole
+
     def _checked(self, magic: bytes, head: int, body: int) -> tuple[int, int]:
         if magic != MAGIC:
             raise Malformed(f"a frame begins with {magic!r}; required: {MAGIC!r}, of psbook's data plane.")
@@ -218,13 +226,6 @@ class Unpacker:
         if body != self._lengths[1]:
             raise Malformed(f"the arrays of a frame take {body} bytes, its body {self._lengths[1]}.")
         return source, destination, lengths, header
-
-
-def _memory(begin: memoryview, size: int | None = None) -> memoryview:
-    """Return fresh memory that begins with some bytes; what follows is not set."""
-    whole = np.empty(len(begin) if size is None else size, np.uint8)
-    whole[: len(begin)] = np.frombuffer(begin, np.uint8)
-    return memoryview(whole)  # type: ignore[arg-type]  # an array is a buffer
 
 
 def _cut(body: memoryview, lengths: Sequence[int]) -> Iterator[Frame]:

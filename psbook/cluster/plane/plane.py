@@ -102,7 +102,7 @@ class Plane:
         self._direct: dict[str, Wire] = {}
         """Connections of programs elsewhere, by node: answers go back where the question came from."""
         self._door: Door | None = None
-        self._shut = "it opened none"
+        self._shut = "the scheduler opens no port"
         """Why there is no door."""
         self._dials = False
         self._comm_door = CommDoor(server, channel, self._came, self._lost_comm)
@@ -193,7 +193,7 @@ class Plane:
             self.ways[address] = "Dask's comms: the scheduler opens no port"
             return None
         if not self._dials:
-            self._goes_by_comms(address, self._shut)
+            self.ways[address] = f"Dask's comms: {self._shut}"
             return None
         answer = decode(await getattr(self._server.rpc(address), self._port_handler)())
         if isinstance(answer, Entrance):

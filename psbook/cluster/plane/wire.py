@@ -13,6 +13,9 @@ from psbook.errors import Malformed
 JOINED_BYTES = 2**16
 """Buffers below this are joined: many small messages travel in one write."""
 
+TOGETHER = 16
+"""So many buffers are not held back until the end of the turn: the other side has something to do meanwhile."""
+
 CHUNK_BYTES = 2**18
 """Large ones are written in parts: asyncio copies what the socket did not take at once."""
 
@@ -112,8 +115,10 @@ class Wire(asyncio.BufferedProtocol):
     # Sending
 
     def put(self, item: Item) -> None:
-        """Queue a message; `flush` sends it."""
+        """Queue a message; it goes with the next `flush`, or when enough are together."""
         self._out.extend(pack(item))
+        if len(self._out) >= TOGETHER:
+            self.flush()
 
     def flush(self) -> None:
         """Give the socket what it takes; the rest goes when it takes more."""
