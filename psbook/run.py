@@ -127,6 +127,7 @@ class Handle:
         """Last loss."""
         self._stop = stop
         self._live = live
+        self._last: Status | None = None
         self._run: Run | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._main, args=(run,), name="psbook-run", daemon=True)
@@ -148,11 +149,15 @@ class Handle:
 
     def live(self) -> Status | None:
         """Return the status of the run now, see `psbook.live.Status`; ``None`` before anything is known."""
-        over, status = self.done, self._live()
-        if not over or (status is not None and status.over):
-            return status
-        trace = self._run.trace if self._run is not None else getattr(self._error, "trace", None)
-        return closed(status, self._error, trace)
+        over = self.done
+        if over and self._last is not None:
+            return self._last
+        status = self._live()
+        if over:
+            trace = self._run.trace if self._run is not None else getattr(self._error, "trace", None)
+            known = status is not None and status.over
+            self._last = status = status if known else closed(status, self._error, trace)
+        return status
 
     def watch(self) -> Any:
         """Show the run until it ends: as a widget in a notebook; in a terminal, where this waits for it.

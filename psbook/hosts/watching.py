@@ -183,23 +183,36 @@ def closed(status: Status | None, error: BaseException | None, trace: Trace | No
         The run's trace, if it left one.
     """
     state = "ended" if error is None else "stopped" if isinstance(error, Stopped) else "failed"
-    if status is None or not status.programs:
-        status = status if trace is None else _of_trace(trace)
+    known = status or Status()
+    if trace is not None:
+        known = _with_trace(known, trace)
+    if error is None:
+        servers = {name: replace(each, parked=(), more=0) for name, each in known.servers.items()}
+        known = replace(known, servers=servers)
     said = "" if error is None else f"{type(error).__name__}: {error}"
-    return replace(status or Status(), state=state, error=said, iterations_per_s=0.0, bytes_per_s=0.0)
+    return replace(known, state=state, error=said, iterations_per_s=0.0, bytes_per_s=0.0)
 
 
-def _of_trace(trace: Trace) -> Status:
-    """Return the last status of a run that told nothing while it went on, as a compiled one."""
+def _with_trace(status: Status, trace: Trace) -> Status:
+    """Return a status with the clocks, ends and losses of the trace, which knows them to the end."""
     meta, losses = trace.meta, Losses()
     rows = trace.of("loss")
     for time, clock, value in zip(rows["time"], rows["clock"], rows["value"], strict=True):
         losses.add(float(time), int(clock), float(value))
-    last = trace.of("clock").groupby("node")["clock"].max()
-    clocks = {node: int(last.get(node, 0)) for node in meta.get("workers", ())}
-    return Status(
-        job=str(meta.get("job", "")), model=str(meta.get("model_label", "")), time=trace.end,
-        backend=str(meta.get("backend", "")), time_unit=str(meta.get("time_unit", "s")),
-        losses=losses.points, iterations=sum(clocks.values()),
-        programs={node: ProgramStatus(clock, "ended") for node, clock in clocks.items()},
+    reached = trace.of("clock", "finish").groupby("node")["clock"].max()
+    ended = set(trace.of("finish")["node"])
+    workers = list(meta.get("workers", ()))
+    programs = dict(status.programs)
+    for name in (*workers, *(str(node) for node in reached.index if node not in workers)):
+        before = programs.get(name, ProgramStatus(counts=name in workers))
+        clock = max(int(reached.get(name, 0)), before.clock)
+        programs[name] = replace(before, clock=clock)
+        if name in ended:
+            programs[name] = ProgramStatus(clock, "ended", counts=before.counts)
+    return replace(
+        status,
+        job=status.job or str(meta.get("job", "")), model=status.model or str(meta.get("model_label", "")),
+        backend=status.backend or str(meta.get("backend", "")),
+        time_unit=str(meta.get("time_unit", "s")), time=trace.end, losses=losses.points or status.losses,
+        iterations=sum(program.clock for program in programs.values() if program.counts), programs=programs,
     )  # fmt: skip
