@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -104,13 +104,13 @@ def check_keys(keys: object, size: int, table: str = "table") -> Keys:
             f"table {table!r}: keys of dtype {array.dtype} and {array.ndim} dimensions; "
             "required: a one-dimensional array of integers."
         )
-    array = array.astype(np.int64)  # a copy: the caller may fill its own array anew
+    if array.dtype != np.int64 or not is_fixed(array):
+        array = array.astype(np.int64)  # a copy: the caller may fill its own array anew
     if array.size == 0:
         return array
-    steps = np.diff(array)
-    if (steps <= 0).any():
-        at = int(np.argmax(steps <= 0))
-        what = "repeated" if steps[at] == 0 else "not sorted"
+    if not (array[1:] > array[:-1]).all():
+        at = int(np.argmin(array[1:] > array[:-1]))
+        what = "repeated" if array[at] == array[at + 1] else "not sorted"
         raise InvalidKeys(
             f"table {table!r}: keys are {what} at position {at + 1} ({array[at]} then {array[at + 1]}); "
             "required: strictly increasing. Use np.unique(keys)."
@@ -119,6 +119,17 @@ def check_keys(keys: object, size: int, table: str = "table") -> Keys:
         wrong = array[0] if array[0] < 0 else array[-1]
         raise InvalidKeys(f"table {table!r}: key {wrong}; required: 0 <= key < {size}.")
     return array
+
+
+def is_fixed(array: npt.NDArray[Any]) -> bool:
+    """Whether an array is read-only and owns its memory: nobody has a plain way to change it.
+
+    >>> array = np.arange(3)
+    >>> array.flags.writeable = False
+    >>> is_fixed(array), is_fixed(array[1:]), is_fixed(np.arange(3))
+    (True, False, False)
+    """
+    return bool(array.flags.owndata and not array.flags.writeable)
 
 
 class Slice(NamedTuple):

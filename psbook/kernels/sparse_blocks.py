@@ -97,8 +97,9 @@ class SparseBlock:
         return self.keys, self.rows, self.y
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.keys, self.rows, self.y = state
-        self.keys.flags.writeable = False  # forgotten by pickle
+        keys, self.rows, self.y = state
+        self.keys = keys if keys.flags.owndata else keys.copy()  # what is its own need not be copied any more
+        self.keys.flags.writeable = False
 
     def __repr__(self) -> str:
         return f"<SparseBlock of {len(self)} rows, {self.rows.nnz} entries, {len(self.keys)} keys>"

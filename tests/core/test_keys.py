@@ -96,3 +96,17 @@ def test_checked_keys_are_the_callers_no_longer():
 def test_the_span_of_keys():
     assert span(np.array([3, 9])) == KeyRange(3, 10)
     assert span(np.array([], np.int64)).size == 0
+
+
+def test_keys_that_nobody_can_change_are_not_copied():
+    mine = np.array([1, 4, 7])
+    assert check_keys(mine, 10) is not mine
+    view = mine[:2]
+    view.flags.writeable = False
+    assert not np.shares_memory(check_keys(view, 10), mine)  # its owner may still be written to
+    mine.flags.writeable = False
+    assert check_keys(mine, 10) is mine
+    wrong = np.array([1, 4, 4, 2])
+    wrong.flags.writeable = False
+    with pytest.raises(InvalidKeys, match=r"repeated at position 2 \(4 then 4\)"):
+        check_keys(wrong, 10)
