@@ -56,8 +56,14 @@ class Commands:
     def dask(
         self, name: str, *arguments: str, within: Sequence[str] = (), **environment: str
     ) -> subprocess.Popen[bytes]:
-        """Start ``dask scheduler …`` or ``dask worker …`` with this Python, but not from this folder."""
-        return self.start(name, sys.executable, "-P", "-m", "dask", *arguments, within=within, **environment)
+        """Start ``dask scheduler …`` or ``dask worker …``."""
+        return self.python(name, "-m", "dask", *arguments, within=within, **environment)
+
+    def python(
+        self, name: str, *arguments: str, within: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start this Python; where it is started is no place for it to import from."""
+        return self.start(name, sys.executable, "-P", *arguments, within=within, **environment)
 
     def scheduler(self, *arguments: str, within: Sequence[str] = (), **environment: str) -> str:
         """Start ``dask scheduler …`` on a free port; return its address."""
@@ -95,9 +101,9 @@ class Commands:
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    """The tests' environment, without what only a developer has; psbook is found where it is installed."""
+    """The tests' environment; psbook is found where it is installed, and the tests' jobs where they are."""
     import psbook
 
-    home = str(Path(psbook.__file__).parents[1])
-    paths = [more.get("PYTHONPATH", ""), home]
+    homes = [Path(psbook.__file__).parents[1], Path(__file__).parents[2]]
+    paths = [more.get("PYTHONPATH", ""), *map(str, homes)]
     return {**os.environ, **more, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
