@@ -44,7 +44,7 @@ def job(workers, steps=STEPS):
 def cluster(processes=4):
     with (
         LocalCluster(
-            n_workers=processes, threads_per_worker=4, processes=True, memory_limit=0, dashboard_address=None
+            n_workers=processes, threads_per_worker=4, processes=True, memory_limit=0, dashboard_address=":0"
         ) as local,
         Client(local, set_as_default=False) as client,
     ):
