@@ -120,10 +120,11 @@ def local_cluster(nodes: int) -> LocalCluster:
 
 def _security() -> Security:
     """Return what Dask's configuration gives; certificates of our own, where it only requires them."""
-    given = Security()
+    given: Any = Security()
     if given.require_encryption and given.tls_worker_cert is None:
-        return Security.temporary()
-    return given
+        given = Security.temporary()
+    security: Security = given
+    return security
 
 
 def _spawn_environment() -> Mapping[str, Any]:

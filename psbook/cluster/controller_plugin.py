@@ -51,6 +51,8 @@ class ControllerPlugin(SchedulerPlugin):
         self.scheduler = scheduler
         self.driver = ControllerDriver(self.spec, scheduler)
         self._leaves: dict[str, asyncio.Task[None]] = {}
+        self._strangers: dict[str, str] = {}
+        """What is wrong with processes that joined, but cannot take part."""
         self._control_actions: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "ping": self._ping,
             "hello": self._hello,
@@ -58,6 +60,7 @@ class ControllerPlugin(SchedulerPlugin):
             "stop": self._stop,
             "close": self._close_run,
             "leave": self._leave,
+            "stranger": self._stranger,
         }
         scheduler.handlers[self.name] = self._control
         self._timers: list[asyncio.Task[None]] = [asyncio.create_task(self.driver.watch_leases())]
@@ -86,6 +89,10 @@ class ControllerPlugin(SchedulerPlugin):
             "zero": driver.zero if math.isfinite(driver.zero) else None,
         }
 
+    async def _stranger(self, address: str, found: str) -> None:
+        self._strangers[address] = found
+        self.driver.changed.set()
+
     async def _status(self, wait: float) -> dict[str, Any]:
         """Answer when the state changes, or after `wait` seconds."""
         driver = self.driver
@@ -106,6 +113,7 @@ class ControllerPlugin(SchedulerPlugin):
             "routes": driver.people.routes,
             "map": cloudpickle.dumps(driver.core.membership.routes) if ended else b"",
             "rows": driver.recorder.rows() if ended else [],
+            "strangers": self._strangers,
         }
 
     async def _stop(self, why: str) -> None:

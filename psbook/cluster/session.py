@@ -17,6 +17,7 @@ from distributed.protocol import Serialize
 
 from psbook.cluster.controller_plugin import ControllerPlugin
 from psbook.cluster.failures import named
+from psbook.cluster.guard import Guarded, warn_unusable
 from psbook.cluster.process_plugin import Node, ProcessPlugin
 from psbook.cluster.spec import Spec
 from psbook.core.routes import Routes, Segment
@@ -91,6 +92,7 @@ class Session:
         self.rows: list[Any] = []
         """What the controller has written down."""
         self._map = b""
+        self._strangers: set[str] = set()
         self._restarted = 0
         self._restarting: list[threading.Thread] = []
 
@@ -98,7 +100,7 @@ class Session:
         """Put the controller on the scheduler and the shards into their processes."""
         try:
             self.client.register_plugin(ControllerPlugin(self.spec, self.client.id))
-            self.client.register_plugin(self._plugin)
+            self.client.register_plugin(Guarded(self._plugin, self.spec.name))
         except PsbookError:
             raise
         except Exception as error:
@@ -268,6 +270,9 @@ class Session:
     def _note(self, status: Mapping[str, Any]) -> None:
         self.gone, self.routes = set(status["gone"]), status["routes"]
         self._map, self.rows = status["map"], status["rows"]
+        for address in status["strangers"].keys() - self._strangers:
+            self._strangers.add(address)
+            warn_unusable(address, status["strangers"][address])
 
     @property
     def last_map(self) -> Routes | None:
