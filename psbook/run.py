@@ -157,6 +157,7 @@ class Handle:
             trace = self._run.trace if self._run is not None else getattr(self._error, "trace", None)
             known = status is not None and status.over
             self._last = status = status if known else closed(status, self._error, trace)
+            self._live = lambda: None  # lets go of the run
         return status
 
     def watch(self) -> Any:

@@ -6,7 +6,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distributed import Client
@@ -23,8 +23,10 @@ from psbook.cluster.spec import Spec
 from psbook.core.controls import CONTROLLER
 from psbook.core.routes import Routes, Segment
 from psbook.errors import NodeFailure, ProgramError, PsbookError
+from psbook.hosts.watching import Subject
 from psbook.job import Progress
 from psbook.laws import Law
+from psbook.live import Status
 from psbook.plan import Plan
 from psbook.run import Run
 from psbook.trace import Recorder, Trace
@@ -78,6 +80,8 @@ class ClusterRun:
         slow = tuple(module for module in SLOW_IMPORTS if module in sys.modules)
         make_program = MakeProgram(remote, options.law, options.level, slow)
         self.session = Session(client, self.spec, MakeServer(remote, options.level), make_program)
+        self.session.news = self.evaluations.losses.take
+        self._live: Status | None = None
 
     def run(self, progress: Progress, stop: threading.Event) -> Run:
         """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
@@ -108,6 +112,19 @@ class ClusterRun:
             name: nodes[name]["result"] if name in nodes else None for name in self.plan.layout.programs
         }
         return Run(tables, results, self._trace(homes, nodes))
+
+    def live(self) -> Status | None:
+        """Return how the run is, or was when that was last known; from any thread but the run's."""
+        try:
+            status = self.session.live()
+        except Exception:  # noqa: BLE001  # the run ends meanwhile, and with it the client; who watches can wait
+            status = None
+        if status is not None:
+            points = self.evaluations.losses.points
+            self._live = replace(status, losses=points or status.losses)
+            if status.over:  # for its controller; what it has learned is still to come home
+                self._live = replace(self._live, state="running", error="")
+        return self._live
 
     @property
     def _clocked(self) -> list[str]:
@@ -247,4 +264,5 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
         options.level,
         options.patience,
         plan.checkpoints,
+        Subject.of(plan.job.name, plan.model, "dask", "s"),
     )

@@ -16,6 +16,7 @@ from psbook.cluster.plane import Plane
 from psbook.cluster.population import Population, lost_text
 from psbook.cluster.spec import Begin, Begun, Fetch, Halt, Members, Pulse, Severed, Spec, Trouble
 from psbook.cluster.stuck import Standings, deadlock_text
+from psbook.cluster.vitals import Vitals
 from psbook.core.actions import Action, Commit, End, Left, Lost, Restart, Restore, Send
 from psbook.core.controller import Controller
 from psbook.core.controls import CONTROLLER, Beat, Failed, Reroute, Start
@@ -63,6 +64,8 @@ class ControllerDriver:
         self.zero = math.inf
         """Time 0 of the run, in seconds of the monotonic clock."""
         self.closing = False
+        self.vitals = Vitals(spec, self)
+        """What those who watch the run are told."""
         self._epoch = spec.layout.routes.epoch
         self._starts: list[Send] = []
         self._unaware = set(spec.processes.values())
@@ -86,6 +89,7 @@ class ControllerDriver:
                 self._hear(message.process)
                 self.clocks.update(message.clocks)
                 self.standings.note(message.standing, time.monotonic())
+                self.vitals.hear(message)
             elif isinstance(message, Trouble):
                 self.end(message)
             elif isinstance(message, Severed):

@@ -7,12 +7,13 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle  # type: ignore[import-untyped]
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from psbook.cluster import dashboard
 from psbook.cluster.controller_driver import ControllerDriver
 from psbook.cluster.population import servers_of
 from psbook.cluster.spec import Spec, Trouble
@@ -60,9 +61,11 @@ class ControllerPlugin(SchedulerPlugin):
             "stop": self._stop,
             "close": self._close_run,
             "leave": self._leave,
+            "live": self.driver.vitals.answer,
             "stranger": self._stranger,
         }
         scheduler.handlers[self.name] = self._control
+        dashboard.join(scheduler, self.name, self.driver.vitals.status)
         self._timers: list[asyncio.Task[None]] = [asyncio.create_task(self.driver.watch_leases())]
 
     # What processes and the client ask for
@@ -93,9 +96,10 @@ class ControllerPlugin(SchedulerPlugin):
         self._strangers[address] = found
         self.driver.changed.set()
 
-    async def _status(self, wait: float) -> dict[str, Any]:
-        """Answer when the state changes, or after `wait` seconds."""
+    async def _status(self, wait: float, losses: Iterable[Any] = ()) -> dict[str, Any]:
+        """Answer when the state changes, or after `wait` seconds; the client tells its evaluations."""
         driver = self.driver
+        driver.vitals.learn(losses)
         if driver.state != "ended":
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(driver.changed.wait(), wait)
@@ -136,6 +140,7 @@ class ControllerPlugin(SchedulerPlugin):
                 "psbook run %s: not every process let go of its shards in %g s", self.spec.run, CLOSE_SECONDS
             )
         await self.driver.plane.close()
+        dashboard.leave(self.scheduler, self.name)
         self.scheduler.handlers.pop(self.name, None)
         self.scheduler.plugins.pop(self.name, None)
 
@@ -192,6 +197,7 @@ class ControllerPlugin(SchedulerPlugin):
 
     async def close(self) -> None:
         """The scheduler closes."""
+        dashboard.leave(self.scheduler, self.name)
         self._cancel_timers()
 
     def _cancel_timers(self) -> None:

@@ -22,6 +22,7 @@ from psbook.errors import InvalidJob, Unsupported
 from psbook.job import Job, Progress
 from psbook.laws import Law
 from psbook.laws.option import law_option
+from psbook.live import Source
 from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
@@ -132,10 +133,17 @@ class Dask:
 
     def start(self, job: Job, model: Consistency) -> Handle:
         """Begin to run a job; see `Job.start`."""
-        stop = threading.Event()
-        return Handle(lambda progress: self._run(job, model, progress, stop), stop.set)
+        stop, source = threading.Event(), Source()
+        return Handle(lambda progress: self._run(job, model, progress, stop, source), stop.set, source.status)
 
-    def _run(self, job: Job, model: Consistency, progress: Progress, stop: threading.Event) -> Run:
+    def _run(
+        self,
+        job: Job,
+        model: Consistency,
+        progress: Progress,
+        stop: threading.Event,
+        source: Source | None = None,
+    ) -> Run:
         plan = Plan.of(job, model, self.workers, self.servers, self.seed, self.safety, self.checkpoints)
         with connected(self.target, len(plan.layout.programs) + self.servers) as client:
             addresses = processes(client)
@@ -143,4 +151,7 @@ class Dask:
             warn_unencrypted([str(client.scheduler_info()["address"]), *addresses])
             law = law_option("compute", self.compute)
             options = Options(self.placement, law, self.trace, self.lease, self.patience)
-            return ClusterRun(plan, options, client, addresses).run(progress, stop)
+            run = ClusterRun(plan, options, client, addresses)
+            if source is not None:
+                source.ask = run.live
+            return run.run(progress, stop)

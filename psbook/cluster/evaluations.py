@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from psbook.evaluation import Evaluator, Piece
+from psbook.hosts.watching import Losses
 from psbook.plan import Plan
 from psbook.trace import Recorder
 
@@ -29,6 +30,8 @@ class Evaluations:
         self._evaluator: Evaluator | None = None
         if job.evaluate is not None:
             self._evaluator = Evaluator(job.evaluate, job.tables, recorder)
+        self.losses = Losses() if self._evaluator is None else self._evaluator.losses
+        """The curve so far, for those who watch."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="psbook-evaluation")
         self._pending: list[Future[None]] = []
 

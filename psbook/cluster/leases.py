@@ -48,6 +48,10 @@ class Leases:
         """Return processes that were silent for longer than a lease and its margin, and for how long."""
         return [(process, now - beat) for process, beat in self._beats.items() if now - beat > MARGIN * lease]
 
+    def silent(self, process: str, now: float) -> float:
+        """Return for how many seconds nothing has been heard of a process; 0 for one that is not expected."""
+        return max(0.0, now - self._beats.get(process, now))
+
     # Programs that are started again
 
     def starting(self, node: str, incarnation: int, now: float) -> None:

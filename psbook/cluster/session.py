@@ -22,6 +22,7 @@ from psbook.cluster.process_plugin import Node, ProcessPlugin
 from psbook.cluster.spec import Spec
 from psbook.core.routes import Routes, Segment
 from psbook.errors import ClusterError, NodeFailure, ProgramError, PsbookError
+from psbook.live import Status
 
 POLL_SECONDS = 0.25
 """The controller answers the client at least this often."""
@@ -40,6 +41,9 @@ REACH_SECONDS = 1.0
 
 TAKEN_BACK_SECONDS = 3.0
 """How long after an error of Dask's the controller may take to hear that the process is lost."""
+
+LIVE_SECONDS = 2.0
+"""How long those who watch a run wait for the controller."""
 
 COLLECT_SECONDS = 60.0
 """How long a process may take to send home what it holds."""
@@ -80,6 +84,9 @@ class Session:
         self.seconds = 0.0
         """Time of the run at which it ended."""
         self._plugin = ProcessPlugin(spec, make_server, make_program)
+        self.news: Callable[[], list[Any]] = list
+        """Returns the evaluations since the last call, for those who watch the run from elsewhere."""
+        self._opened = False
         self._scheduler: Any = client.scheduler
         self._reached: bool | None = None
         self._tasks: dict[str, Future[Any]] = {}
@@ -145,6 +152,7 @@ class Session:
         `report` is called a few times a second with the clock of each program, `also` each `every` seconds,
         `restart` with each program that is to be started again.
         """
+        self._opened = True
         due = time.monotonic() + every
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -186,7 +194,8 @@ class Session:
 
     def _status(self) -> dict[str, Any]:
         try:
-            answer = self._ask("status", timeout=self.spec.lease + POLL_SECONDS, wait=POLL_SECONDS)
+            timeout = self.spec.lease + POLL_SECONDS
+            answer = self._ask("status", timeout=timeout, wait=POLL_SECONDS, losses=self.news())
         except (OSError, TimeoutError) as error:
             raise NodeFailure(
                 f"the Dask scheduler of {self.client!r} lost ({error!r}); the run and its tables are gone "
@@ -196,6 +205,11 @@ class Session:
             raise NodeFailure("the run was closed by somebody else; required: one session for each run.")
         status: dict[str, Any] = answer
         return status
+
+    def live(self) -> Status | None:
+        """Return what the controller knows of the run; ``None`` where there is nobody to ask."""
+        plain = self._ask("live", timeout=LIVE_SECONDS) if self._opened else None
+        return None if plain is None else Status.from_dict(plain)
 
     def _failed_task(self) -> PsbookError | None:
         """Return the error of a program that could not even begin: its task failed inside Dask."""
@@ -313,6 +327,7 @@ class Session:
 
     def close(self) -> None:
         """Leave the cluster as it was; safe to call at any time."""
+        self._opened = False
         try:
             self._ask("stop", why="the run was closed")
             self.halt()

@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from psbook.cluster.spec import Pulse, Spec, Trouble, nodes_of
+from psbook.cluster.spec import Pulse, Spec
 from psbook.hosts.watching import Losses, Meter, Subject, assemble
 from psbook.live import ProcessStatus, Status
+
+if TYPE_CHECKING:
+    from psbook.cluster.controller_driver import ControllerDriver
 
 logger = logging.getLogger(__name__)
 
@@ -42,34 +45,6 @@ def gather(nodes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-class Facts(NamedTuple):
-    """What the controller knows of a run besides: its state, and its processes.
-
-    Attributes
-    ----------
-    state : str
-        "starting", "running" or "ended".
-    seconds : float
-        Seconds since clock 0.
-    trouble : Trouble or None
-        Why it ended early.
-    routes : mapping
-        Address of the process of each node.
-    gone, hung : set
-        Addresses of processes that are lost, and of those that give no sign of life.
-    beats : mapping
-        When each process was heard last, in seconds of the monotonic clock.
-    """
-
-    state: str
-    seconds: float
-    trouble: Trouble | None
-    routes: Mapping[str, str]
-    gone: set[str]
-    hung: set[str]
-    beats: Mapping[str, float]
-
-
 class Vitals:
     """The status of a run as the controller knows it.
 
@@ -77,13 +52,13 @@ class Vitals:
     ----------
     spec
         The run.
-    facts
-        Returns what the controller knows besides.
+    driver
+        Knows who is there, and whether the run goes on.
     """
 
-    def __init__(self, spec: Spec, facts: Callable[[], Facts]) -> None:
+    def __init__(self, spec: Spec, driver: ControllerDriver) -> None:
         self._spec = spec
-        self._facts = facts
+        self._driver = driver
         self._subject = spec.subject or Subject(spec.run, "", "dask", "s", None)
         self._nodes: dict[str, dict[str, Any]] = {}
         self._losses = Losses()
@@ -91,7 +66,7 @@ class Vitals:
 
     def hear(self, pulse: Pulse) -> None:
         """Take in what a process tells; of a node that has moved, its new process tells."""
-        routes = self._facts().routes
+        routes = self._driver.people.routes
         here = routes.get(pulse.process)
         self._nodes |= {name: told for name, told in pulse.vitals.items() if routes.get(name) == here}
 
@@ -106,9 +81,9 @@ class Vitals:
 
     def status(self) -> Status:
         """Return the status now."""
-        facts = self._facts()
-        layout = self._spec.layout
-        lost = {name for name, address in facts.routes.items() if address in facts.gone}
+        driver, layout = self._driver, self._spec.layout
+        people = driver.people
+        lost = {name for name, address in people.routes.items() if address in people.gone}
         programs, servers = {}, {}
         for name, told in self._nodes.items():
             if layout.rank(name) is None:
@@ -119,29 +94,30 @@ class Vitals:
                 programs[name] = told
         programs = {name: programs[name] for name in sorted(programs, key=_in_order)}
         servers = {name: servers[name] for name in sorted(servers, key=_in_order)}
-        state, error = _state(facts)
+        state, error = _state(driver)
+        seconds = driver.seconds if driver.state == "ended" else driver.now()
         status = assemble(
-            self._subject, facts.seconds, state, programs, servers, _processes(facts), self._meter,
+            self._subject, seconds, state, programs, servers, _processes(driver), self._meter,
             self._losses.points,
         )  # fmt: skip
         return dataclasses.replace(status, error=error)
 
 
-def _state(facts: Facts) -> tuple[str, str]:
-    why = facts.trouble
-    if facts.state != "ended" or why is None:
-        return facts.state, ""
+def _state(driver: ControllerDriver) -> tuple[str, str]:
+    why = driver.trouble
+    if driver.state != "ended" or why is None:
+        return driver.state, ""
     return ("stopped" if why.kind == "Stopped" else "failed"), f"{why.kind}: {why.detail}"
 
 
-def _processes(facts: Facts) -> dict[str, ProcessStatus]:
-    now = time.monotonic()
+def _processes(driver: ControllerDriver) -> dict[str, ProcessStatus]:
+    people, now = driver.people, time.monotonic()
     found = {}
-    for name, address in facts.routes.items():
+    for name, address in people.routes.items():
         if name.startswith("process-"):
-            state = "lost" if address in facts.gone else "silent" if address in facts.hung else "alive"
-            silent = max(0.0, now - facts.beats[name]) if name in facts.beats else 0.0
-            found[name] = ProcessStatus(address, state, tuple(nodes_of(facts.routes, address)), silent)
+            state = "lost" if address in people.gone else "silent" if address in people.hung else "alive"
+            silent = driver.leases.silent(name, now)
+            found[name] = ProcessStatus(address, state, tuple(people.nodes_at(address)), silent)
     return found
 
 

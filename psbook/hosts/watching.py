@@ -55,6 +55,7 @@ class Losses:
         self._last: tuple[float, int, float] | None = None
         self._every = 1
         self._seen = 0
+        self._fresh: deque[tuple[float, int, float]] = deque(maxlen=most)
 
     def add(self, time: float, iterations: int, loss: float) -> None:
         """Take in an evaluation: seconds of the run, worker iterations, loss."""
@@ -66,6 +67,11 @@ class Losses:
             if self._seen % self._every == 0:
                 self._kept = [*self._kept, self._last]
         self._seen += 1
+        self._fresh.append(self._last)
+
+    def take(self) -> list[tuple[float, int, float]]:
+        """Return the evaluations since the last call, for one who sends them on."""
+        return [self._fresh.popleft() for _ in range(len(self._fresh))]
 
     @property
     def points(self) -> tuple[tuple[float, int, float], ...]:

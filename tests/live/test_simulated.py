@@ -103,7 +103,7 @@ def test_whoever_is_held_waits_for_the_slowest_and_within_the_window():
 
 
 def test_reasons_are_known_where_the_trace_has_none():
-    handle = job(endless).start(cluster(trace="off"), ps.SSP(0))
+    handle = job(endless).start(cluster(trace="off", engine="messages"), ps.SSP(0))
     try:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
