@@ -19,7 +19,7 @@ from psbook.errors import CheckpointError, NodeFailure
 from psbook.evaluation import Piece
 from psbook.hosts.driver import Outcome
 from psbook.hosts.quick import are_quick
-from psbook.hosts.vitals import of_server
+from psbook.hosts.vitals import clocks_of, of_server
 from psbook.plan import Plan
 from psbook.trace import Recorder
 
@@ -137,7 +137,7 @@ class ServerNode:
 
     def vitals(self) -> dict[str, Any]:
         """Return what the server tells those who watch the run; on the process's loop."""
-        return of_server(self.host, self.now())
+        return {**of_server(self.host, self.now()), "clocks": clocks_of(self.host)}
 
     def drain(self) -> list[Piece]:
         """Return the snapshots taken since the last call."""

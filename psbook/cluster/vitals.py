@@ -61,6 +61,8 @@ class Vitals:
         self._driver = driver
         self._subject = spec.subject or Subject(spec.run, "", "dask", "s", None)
         self._nodes: dict[str, dict[str, Any]] = {}
+        self._clocks: dict[str, int] = {}
+        """Clocks of the workers, as the server that was heard last has counted them."""
         self._losses = Losses()
         self._meter = Meter()
 
@@ -68,7 +70,10 @@ class Vitals:
         """Take in what a process tells; of a node that has moved, its new process tells."""
         routes = self._driver.people.routes
         here = routes.get(pulse.process)
-        self._nodes |= {name: told for name, told in pulse.vitals.items() if routes.get(name) == here}
+        for name, told in pulse.vitals.items():
+            if routes.get(name) == here:
+                self._clocks = told.pop("clocks", None) or self._clocks
+                self._nodes[name] = told
 
     def learn(self, losses: Iterable[tuple[float, int, float]]) -> None:
         """Take in evaluations, which are made at the client: seconds, worker iterations, loss."""
@@ -92,6 +97,8 @@ class Vitals:
                 programs[name] = {**told, "state": "lost", "waits_for": ""}
             else:
                 programs[name] = told
+            if name in programs and name in self._clocks and programs[name]["state"] != "ended":
+                programs[name] = {**programs[name], "clock": self._clocks[name]}
         programs = {name: programs[name] for name in sorted(programs, key=_in_order)}
         servers = {name: servers[name] for name in sorted(servers, key=_in_order)}
         state, error = _state(driver)

@@ -101,6 +101,18 @@ def of_server(host: ServerHost, now: float) -> dict[str, Any]:
     }
 
 
+def clocks_of(host: ServerHost) -> dict[str, int]:
+    """Return the clocks of the workers as one shard of a server has counted them: all at one moment.
+
+    What programs tell themselves, each process at its own time, may be further apart than they ever were.
+    """
+    for replica in host.server.replicas.values():
+        if replica.answers:
+            shard = replica.shard
+            return {shard.layout.node(rank): clock for rank, clock in shard.clocks.reached.items()}
+    return {}
+
+
 def held(shards: Iterable[Shard], now: float) -> tuple[list[dict[str, Any]], int]:
     """Return the requests that shards hold, why and for how long, and how many more there are."""
     found = [(shard, waiting) for shard in shards for waiting in shard.parked]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from psbook.core.consistency import Consistency
 from psbook.errors import Stopped
 from psbook.hosts.vitals import window_of
@@ -215,10 +217,20 @@ def _with_trace(status: Status, trace: Trace) -> Status:
         programs[name] = replace(before, clock=clock)
         if name in ended:
             programs[name] = ProgramStatus(clock, "ended", counts=before.counts)
+    applied = trace.of("apply")
+    servers = {
+        name: _with_updates(each, applied[applied["node"] == name]) for name, each in status.servers.items()
+    }
     return replace(
-        status,
+        status, servers=servers,
         job=status.job or str(meta.get("job", "")), model=status.model or str(meta.get("model_label", "")),
         backend=status.backend or str(meta.get("backend", "")),
         time_unit=str(meta.get("time_unit", "s")), time=trace.end, losses=losses.points or status.losses,
         iterations=sum(program.clock for program in programs.values() if program.counts), programs=programs,
     )  # fmt: skip
+
+
+def _with_updates(server: ServerStatus, applied: pd.DataFrame) -> ServerStatus:
+    """Return a server with all that it has applied; what the last reading of it missed is in the trace."""
+    last = {str(table): int(version) for table, version in applied.groupby("table")["version"].max().items()}
+    return replace(server, versions={**server.versions, **last}, pushes=max(server.pushes, len(applied)))
