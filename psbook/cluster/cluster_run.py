@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import uuid
@@ -50,6 +51,7 @@ class Options:
     level: str
     lease: float
     patience: float
+    path: str | os.PathLike[str] | None = None
 
 
 class ClusterRun:
@@ -71,7 +73,7 @@ class ClusterRun:
         self.plan = plan
         self.options = options
         self.spec = _spec(plan, options, str(client.scheduler_info()["address"]), addresses)
-        self.recorder = Recorder(options.level)
+        self.recorder = Recorder(options.level, options.path)
         self._raised: PsbookError | None = None
         self._ended: dict[str, Any] = {}
         """What programs that had ended have sent home, in case their processes are lost."""
@@ -152,7 +154,7 @@ class ClusterRun:
         progress(sum(clocks.get(node, 0) for node in self._clocked), self.evaluations.loss)
 
     def _drain(self) -> None:
-        if self.evaluations.wanted or self.plan.layout.safety.active:
+        if self.evaluations.wanted or self.plan.layout.safety.active or self.spec.streams:
             for home in self.session.drain().values():
                 self.evaluations.take(home["snapshots"])
                 self.recorder.extend(home["rows"])
@@ -265,4 +267,5 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
         options.patience,
         plan.checkpoints,
         Subject.of(plan.job.name, plan.model, "dask", "s"),
+        options.path is not None,
     )

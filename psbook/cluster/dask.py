@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ class Dask:
         Of everything random.
     trace : {"full", "iterations", "off"}
         How much is recorded.
+    trace_path : path, optional
+        Stream the trace to this Parquet file, on the client's machine, while the run goes on: a long run then
+        takes no more memory for it than a short one. The trace is read from there at the end.
     lease : float
         Seconds without a sign of life after which a process is taken for lost; found within 1.4 leases.
     patience : float
@@ -82,6 +86,7 @@ class Dask:
     placement: Placement | Literal["together", "apart"] = "together"
     seed: int = 0
     trace: str = "full"
+    trace_path: str | os.PathLike[str] | None = None
     lease: float = 10.0
     patience: float = 30.0
     safety: Safety | None = None
@@ -150,7 +155,7 @@ class Dask:
             check_versions(client, addresses, VERSION)
             warn_unencrypted([str(client.scheduler_info()["address"]), *addresses])
             law = law_option("compute", self.compute)
-            options = Options(self.placement, law, self.trace, self.lease, self.patience)
+            options = Options(self.placement, law, self.trace, self.lease, self.patience, self.trace_path)
             run = ClusterRun(plan, options, client, addresses)
             if source is not None:
                 source.ask = run.live

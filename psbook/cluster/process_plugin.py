@@ -311,11 +311,12 @@ class ProcessPlugin(WorkerPlugin):
     async def _drain(self, routes: Any) -> Any:
         """Send home what would be lost with this process: snapshots, rows, results of programs that ended."""
         nodes = list(self.nodes.items())
+        streams = self.safety.active or self.spec.streams
         ended = {name: await node.collect(None) for name, node in nodes if self._has_ended(name, node)}
         self._sent_home |= ended.keys()
         home = {
             "snapshots": [taken for _, node in nodes for taken in node.drain()],
-            "rows": [row for _, node in nodes for row in node.rows()] if self.safety.active else [],
+            "rows": [row for _, node in nodes for row in node.rows()] if streams else [],
             "ended": ended,
         }
         return to_serialize(home)

@@ -38,6 +38,8 @@ class Spec:
         Where the run is saved.
     subject : Subject, optional
         What runs, for those who watch it.
+    streams : bool
+        Whether the rows of the trace go to the client while the run goes on.
     """
 
     run: str
@@ -49,6 +51,7 @@ class Spec:
     patience: float = 30.0
     checkpoints: Checkpoints | None = None
     subject: Subject | None = None
+    streams: bool = False
 
     @property
     def name(self) -> str:
