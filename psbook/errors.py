@@ -16,9 +16,13 @@ class PsbookError(Exception):
     ----------
     trace
         The record of the run that it ended, up to there; ``None`` if there was no run.
+    tables
+        What was learned: the values by table as the servers had them at the end; ``None`` where they could
+        not be had, because a part of them was lost.
     """
 
     trace: Any = None
+    tables: dict[str, Any] | None = None
 
 
 class InvalidJob(PsbookError, ValueError):
@@ -71,6 +75,19 @@ class NodeFailure(PsbookError, RuntimeError):
 
 class Stopped(PsbookError, RuntimeError):
     """The run was stopped from outside before it finished."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run in the foreground was ended by Ctrl-C, or by a notebook's stop button.
+
+    Attributes
+    ----------
+    trace, tables
+        As those of a `PsbookError`: the record of the run up to there, and the values that it had learned.
+    """
+
+    trace: Any = None
+    tables: dict[str, Any] | None = None
 
 
 class ClusterError(PsbookError, RuntimeError):

@@ -109,3 +109,8 @@ class Evaluator:
                 f"evaluate raised {type(error).__name__}: {error} after {iterations} worker iterations; "
                 f"required: evaluate({', '.join(tables)}) returns a number."
             ) from error
+
+
+def whole_tables(tables: Mapping[str, Table], pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Return every table, as a pull of all of it gives it, from the shards' values in the shards' order."""
+    return {name: whole(table, [piece.values[name] for piece in pieces]) for name, table in tables.items()}

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from psbook.assembly import whole
 from psbook.checkpoints import Checkpoints
 from psbook.core.actions import Action, Commit, End, Send
 from psbook.core.controller import Controller
@@ -21,7 +20,7 @@ from psbook.core.messages import (
 )
 from psbook.core.routes import Routes, Segment
 from psbook.errors import Deadlock, NodeFailure, PsbookError, Stopped
-from psbook.evaluation import Evaluator, Piece
+from psbook.evaluation import Evaluator, Piece, whole_tables
 from psbook.hosts.driver import Driver, Outcome, attempt, measure
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.server import ServerHost
@@ -36,6 +35,7 @@ from psbook.simulator.live import Watched
 from psbook.simulator.network import Network
 from psbook.simulator.service import Service
 from psbook.simulator.troubles import Troubles
+from psbook.stopping import STOPPED
 from psbook.trace import Recorder, Trace
 from psbook.versions import versions
 
@@ -116,7 +116,7 @@ class Simulation:
         )
 
     def run(self) -> Run:
-        """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
+        """Run to the end; raise what ended it early, with trace and tables as they were by then."""
         if self._troubles is not None:
             self._troubles.begin()
         for server in self.servers:
@@ -138,12 +138,9 @@ class Simulation:
         if self._error is not None:
             if isinstance(self._error, PsbookError):
                 self._error.trace = trace
+                self._error.tables = self._learned()
             raise self._error
-        tables = {
-            name: whole(table, [piece.values[name] for piece in pieces])
-            for name, table in self.plan.job.tables.items()
-        }
-        return Run(tables, {host.node: host.result for host in self.programs}, trace)
+        return Run(self._whole(pieces), {host.node: host.result for host in self.programs}, trace)
 
     @property
     def programs(self) -> list[ProgramHost]:
@@ -182,6 +179,16 @@ class Simulation:
             self._troubles.settle()
         return [self._last(segment) for segment in self.controller.membership.routes.segments]
 
+    def _whole(self, pieces: list[Piece]) -> dict[str, Any]:
+        return whole_tables(self.plan.job.tables, pieces)
+
+    def _learned(self) -> dict[str, Any] | None:
+        """Return the values after a run that failed; ``None`` if a part of them is lost."""
+        try:
+            return self._whole(self._pieces())
+        except PsbookError:
+            return None
+
     def _last(self, segment: Segment) -> Piece:
         chain = self.plan.layout.safety.scheme == "chain"
         for node in reversed(segment.chain) if chain else segment.chain:
@@ -200,9 +207,7 @@ class Simulation:
             self.watched.answer()
         if self._stop is not None and self._stop.is_set() and not self._over:
             self._over = True
-            self._error = Stopped(
-                "the run was stopped from outside; its trace so far is the error's `trace`."
-            )
+            self._error = Stopped(STOPPED)
         return self._over
 
     def _members(self) -> dict[str, Any]:

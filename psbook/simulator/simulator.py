@@ -25,6 +25,7 @@ from psbook.simulator.faults import Faults
 from psbook.simulator.network import Network
 from psbook.simulator.service import Service, ServiceOption
 from psbook.simulator.simulation import Simulation
+from psbook.stopping import STOPPED, interruptible
 from psbook.trace.schema import LEVELS
 
 ENGINES = ("auto", "messages", "compiled")
@@ -185,7 +186,7 @@ class Simulator:
     ) -> Run:
         why = self.why_messages(job, model)
         if why:
-            return _watched(self._simulation(job, model, progress, stop, why), source).run()
+            return self._simulate(job, model, progress, stop, why, source)
         from psbook.simulator.compiled import Point, run_compiled
 
         try:
@@ -193,15 +194,31 @@ class Simulator:
             again = replace(self, engine="messages", trace="full", trace_path=None)
             run.by_messages = lambda: again.run(job, model)
             if stop is not None and stop.is_set():
-                stopped = Stopped("the run was stopped from outside; its trace is the error's `trace`.")
-                stopped.trace = run.trace
+                stopped = Stopped(STOPPED)
+                stopped.trace, stopped.tables = run.trace, run.tables
                 raise stopped
             return run
         except (Unsupported, NonFinite) as error:
             if self.engine == "compiled":
                 raise
             why = str(error).partition(";")[0]
+            return self._simulate(job, model, progress, stop, why, source)
+
+    def _simulate(
+        self,
+        job: Job,
+        model: Consistency,
+        progress: Progress,
+        stop: threading.Event | None,
+        why: str,
+        source: Source | None,
+    ) -> Run:
+        """Simulate message by message; without `stop` in the foreground, where Ctrl-C ends it."""
+
+        def run(stop: threading.Event) -> Run:
             return _watched(self._simulation(job, model, progress, stop, why), source).run()
+
+        return interruptible(run) if stop is None else run(stop)
 
     def start(self, job: Job, model: Consistency) -> Handle:
         """Begin to run a job in a thread of its own; see `Job.start`."""
@@ -209,7 +226,7 @@ class Simulator:
         return Handle(lambda progress: self._run(job, model, progress, stop, source), stop.set, source.status)
 
     def _simulation(
-        self, job: Job, model: Consistency, progress: Progress, stop: threading.Event | None, why: str
+        self, job: Job, model: Consistency, progress: Progress, stop: threading.Event, why: str
     ) -> Simulation:
         safety = Safety() if self.faults and self.safety is None else self.safety
         plan = Plan.of(job, model, self.workers, self.servers, self.seed, safety, self.checkpoints)
