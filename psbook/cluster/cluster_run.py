@@ -12,7 +12,6 @@ from typing import Any
 
 from distributed import Client
 
-from psbook.assembly import whole
 from psbook.cluster import shares
 from psbook.cluster.evaluations import Evaluations
 from psbook.cluster.placement import Placement, place
@@ -24,12 +23,14 @@ from psbook.cluster.spec import Spec
 from psbook.core.controls import CONTROLLER
 from psbook.core.routes import Routes, Segment
 from psbook.errors import NodeFailure, ProgramError, PsbookError
+from psbook.evaluation import Piece, whole_tables
 from psbook.hosts.watching import Subject
 from psbook.job import Progress
 from psbook.laws import Law
 from psbook.live import Status
 from psbook.plan import Plan
 from psbook.run import Run
+from psbook.stopping import STOPPED
 from psbook.trace import Recorder, Trace
 from psbook.versions import VERSION, versions
 
@@ -38,8 +39,6 @@ DRAIN_SECONDS = 1.0
 
 SLOW_IMPORTS = ("jax", "jax.numpy", "optax", "sklearn")
 """Imported by programs' processes before clock 0, if they are here."""
-
-STOPPED = "the run was stopped from outside; its trace so far is the error's `trace`."
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class ClusterRun:
         self._live: Status | None = None
 
     def run(self, progress: Progress, stop: threading.Event) -> Run:
-        """Run to the end; raise what ended it early, with the trace so far as its ``trace``."""
+        """Run to the end; raise what ended it early, with trace and tables as they were by then."""
         with self.evaluations:
             try:
                 self.session.open()
@@ -107,13 +106,15 @@ class ClusterRun:
             error = self._raised or error or self._incomplete(nodes)
             if error is not None:
                 error.trace = self._trace(homes, nodes, error)
+                error.tables = self._tables(self._pieces(nodes))
                 raise error
-            tables = self._finish(nodes)
+            pieces = self._pieces(nodes)
+            self._evaluate(nodes, pieces)
         progress(sum(nodes[node]["clock"] for node in self._clocked if node in nodes), self.evaluations.loss)
         results = {
             name: nodes[name]["result"] if name in nodes else None for name in self.plan.layout.programs
         }
-        return Run(tables, results, self._trace(homes, nodes))
+        return Run(self._tables(pieces) or {}, results, self._trace(homes, nodes))
 
     def live(self) -> Status | None:
         """Return how the run is, or was when that was last known; from any thread but the run's."""
@@ -177,19 +178,26 @@ class ClusterRun:
                 )
         return None
 
-    def _finish(self, nodes: Mapping[str, Any]) -> dict[str, Any]:
-        """Evaluate what is left and return the tables."""
-        layout, tables = self.plan.layout, self.plan.job.tables
-        servers = [home for name, home in nodes.items() if layout.rank(name) is None]
-        pieces = [
-            piece for segment in self._last_map.segments for piece in nodes[self._reader(segment)]["pieces"]
+    def _pieces(self, nodes: Mapping[str, Any]) -> list[Piece]:
+        """Return the values of the shards that came home, in their order, of whoever answers for each."""
+        homes = ((segment, nodes.get(self._reader(segment), {})) for segment in self._last_map.segments)
+        return [
+            piece for segment, home in homes for piece in home.get("pieces", ())
             if piece.start == segment.start
         ]  # fmt: skip
+
+    def _tables(self, pieces: list[Piece]) -> dict[str, Any] | None:
+        """Return the tables; ``None`` if the values of a shard were lost."""
+        if len(pieces) < len(self._last_map.segments):
+            return None
+        return whole_tables(self.plan.job.tables, pieces)
+
+    def _evaluate(self, nodes: Mapping[str, Any], pieces: list[Piece]) -> None:
+        """Evaluate what is left."""
+        layout = self.plan.layout
+        servers = [home for name, home in nodes.items() if layout.rank(name) is None]
         booked = [home["booked"] for name, home in nodes.items() if layout.rank(name) is not None]
         self.evaluations.finish(servers, pieces, max(booked))
-        return {
-            name: whole(table, [piece.values[name] for piece in pieces]) for name, table in tables.items()
-        }
 
     @property
     def _last_map(self) -> Routes:
