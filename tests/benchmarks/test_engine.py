@@ -1,6 +1,6 @@
 """The message-level engine beside SimPy, and what workers and servers cost. Run it on a quiet machine:
 
-    pytest -m benchmark tests/benchmarks -s
+pytest -m benchmark tests/benchmarks -s
 """
 
 import sys

@@ -32,7 +32,7 @@ def repeats(numbers):
 
 
 async def figures(pull, push, many):
-    """Measure: ``pull(numbers)`` and ``push(numbers)`` are awaited, ``many(count)`` pulls with 32 in flight."""
+    """Measure ``await pull(numbers)``, ``await push(numbers)``, and ``await many(count)`` small pulls."""
     small = await timed(lambda: pull(SMALL), 1000)
     await many(500)
     begin = time.perf_counter()

@@ -14,7 +14,7 @@ JOINED_BYTES = 2**16
 """Buffers below this are joined: many small messages travel in one write."""
 
 TOGETHER = 16
-"""So many buffers are not held back until the end of the turn: the other side has something to do meanwhile."""
+"""So many buffers are not held back to the end of the turn: the other side has something to do meanwhile."""
 
 CHUNK_BYTES = 2**18
 """Large ones are written in parts: asyncio copies what the socket did not take at once."""
