@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -46,7 +48,7 @@ class Recorder:
     1
     """
 
-    __slots__ = ("_chunks", "_kinds", "_path", "_rows", "_writer", "level")
+    __slots__ = ("_kinds", "_path", "_rows", "_writer", "_writing", "level")
 
     def __init__(self, level: str = "full", path: str | os.PathLike[str] | None = None) -> None:
         if level not in LEVELS:
@@ -56,7 +58,8 @@ class Recorder:
         self._rows: list[Row] = []
         self._path = path
         self._writer: pq.ParquetWriter | None = None
-        self._chunks = 0
+        # Whoever evaluates adds rows beside whoever collects them, and a Parquet writer is for one thread.
+        self._writing: AbstractContextManager[object] = nullcontext() if path is None else threading.Lock()
 
     def wants(self, kind: str) -> bool:
         """Whether rows of this kind are kept."""
@@ -125,8 +128,8 @@ class Recorder:
         return trace
 
     def _write(self) -> None:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, arrow_schema())
-        columns = list(zip(*self._rows, strict=True)) or [()] * len(COLUMNS)
-        self._writer.write_table(pa.table(dict(zip(NAMES, columns, strict=True)), schema=arrow_schema()))
-        self._rows = []
+        with self._writing:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._path, arrow_schema())
+            columns = list(zip(*self.take(), strict=True)) or [()] * len(COLUMNS)
+            self._writer.write_table(pa.table(dict(zip(NAMES, columns, strict=True)), schema=arrow_schema()))

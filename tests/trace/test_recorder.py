@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -200,3 +201,21 @@ def test_meta_that_json_does_not_know_is_saved_as_text(tmp_path):
     loaded = Trace.load(trace.save(tmp_path / "trace.parquet"))
     assert loaded.meta["path"] == str(tmp_path) and loaded.meta["delay"] == math.inf
     assert json.dumps(loaded.meta["trace_level"]) == '"full"'
+
+
+def test_threads_may_stream_to_one_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "CHUNK", 7)
+    rows = Recorder("iterations", tmp_path / "trace.parquet")
+
+    def add(thread):
+        for clock in range(300):
+            rows.add(float(clock), f"worker-{thread}", "clock", clock=clock)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    frame = rows.trace({}).frame
+    assert len(frame) == 1200
+    assert (frame.groupby("node").clock.nunique() == 300).all()
