@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -178,21 +179,17 @@ def test_a_run_says_how_its_messages_went_and_a_stranger_at_its_port_changes_not
     async def count(worker):
         for number in range(60):
             await worker.pull("total")
-            worker.push("total", np.ones(1))
+            worker.push("total", np.ones(2))
             await worker.clock()
             if number == 20:
-                await worker.compute(began.set)
-            if number >= 20:
-                await worker.sleep(0.02)
+                await worker.sleep(3.0)  # long enough to be disturbed
 
-    from distributed import Event
-
-    began = Event("plane-test-began", client=client)
-    job = ps.Job(count, tables={"total": ps.Table(1)})
+    job = ps.Job(count, tables={"total": ps.Table(2)})
     handle = job.start(ps.Dask(client, workers=2, servers=2), ps.SSP(1))
-    began.wait(60)
+    while handle.iterations < 20 and not handle.done:
+        time.sleep(0.05)
     assert set(client.run(disturb).values()) == {1}
     done = handle.result(60)
-    assert done.tables["total"].tolist() == [120.0]
+    assert done.tables["total"].tolist() == [120.0, 120.0]
     ways = [way for of_process in done.meta["plane"].values() for way in of_process.values()]
     assert sum("tcp port" in way for way in ways) == 2
