@@ -96,10 +96,12 @@ def local_cluster(nodes: int) -> LocalCluster:
         If the processes do not start.
     """
     processes = max(1, min(CPU_COUNT, nodes))
-    environment = {**shares.environment(processes), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+    allocator = {"MALLOC_TRIM_THRESHOLD_": str(2**30)}
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",  # JAX deadlocks after a fork
-        "distributed.nanny.pre-spawn-environ": {**_spawn_environment(), **environment},
+        # This is set in the caller's process as well, so only what must be there when a process begins.
+        "distributed.nanny.pre-spawn-environ": _with("pre-spawn-environ", allocator),
+        "distributed.nanny.environ": _with("environ", shares.environment(processes)),
     }
     try:
         with dask.config.set(settings):
@@ -127,8 +129,8 @@ def _security() -> Security:
     return security
 
 
-def _spawn_environment() -> Mapping[str, Any]:
-    return dask.config.get("distributed.nanny.pre-spawn-environ") or {}
+def _with(where: str, more: Mapping[str, str]) -> dict[str, Any]:
+    return {**(dask.config.get(f"distributed.nanny.{where}") or {}), **more}
 
 
 def processes(client: Client) -> list[str]:
