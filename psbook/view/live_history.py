@@ -54,14 +54,14 @@ class History:
 def amount(value: float, unit: str = "") -> str:
     """Return a number as one reads it, with thousands as letters.
 
-    >>> amount(0.1234), amount(1234567, "B"), amount(999.9), amount(float("nan"))
-    ('0.123', '1.23 MB', '1e+03', '–')
+    >>> amount(0.1234), amount(1234567, "B"), amount(999.9), amount(2000, "B"), amount(float("nan"))
+    ('0.123', '1.23 MB', '1 k', '2 kB', '–')
     """
     if math.isnan(value):
         return "–"
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):.3g} {letter}{unit}"
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g} {letter}{unit}"
     return f"{value:.3g} {unit}".rstrip()
 
 

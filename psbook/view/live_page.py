@@ -62,7 +62,7 @@ def server_cells(server: ServerStatus) -> tuple[str, ...]:
     """Return a server in a row of texts.
 
     >>> server_cells(ServerStatus({"w": 3}, bytes_in=2000, staleness=0.5, staleness_max=2))
-    ('w: 3', '0', '0.5', '2', '0', '2e+03 B', '0 B', '0 B')
+    ('w: 3', '0', '0.5', '2', '0', '2 kB', '0 B', '0 B')
     """
     return (
         ", ".join(f"{name}: {version}" for name, version in server.versions.items()),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from psbook.live import ProgramStatus, Status
+from psbook.live import ProgramStatus, Status, listed
 from psbook.view.live_history import History, amount, ticks
 from psbook.view.spacetime import HATCHES
 from psbook.view.style import FAINT, INK, KINDS, MARKS
@@ -107,7 +107,7 @@ def shown(status: Status) -> tuple[list[tuple[str, ProgramStatus]], int]:
 
 def words(status: Status, letters: int = LETTERS, most: int = LINES) -> list[str]:
     """Return in lines who waits for whom, and which nodes are not well."""
-    parts = [why for why in dict.fromkeys(status.waits.values()) if why]
+    parts = together(status.waits)
     parts += [
         f"{name} is {each.state}" + (f", silent for {each.silent:.1f} s" if each.silent > 1 else "")
         for name, each in status.processes.items()
@@ -118,6 +118,19 @@ def words(status: Status, letters: int = LETTERS, most: int = LINES) -> list[str
     parts = [status.error, *parts] if status.error else parts
     lines = [line for part in parts for line in textwrap.wrap(part, letters, subsequent_indent="    ")]
     return [*lines[: most - 1], f"… and {len(lines) - most + 1} lines more"] if len(lines) > most else lines
+
+
+def together(waits: dict[str, str]) -> list[str]:
+    """Return why workers are held; those for whom it is the same share a sentence.
+
+    >>> together({"worker-1": "worker-1 reads at clock 3", "worker-2": "worker-2 reads at clock 3"})
+    ['worker-1, worker-2: reads at clock 3']
+    """
+    alike: dict[str, list[str]] = {}
+    for name, why in waits.items():
+        if why:
+            alike.setdefault(why.replace(f"{name} ", ""), []).append(name)
+    return [f"{listed(names, 6)}: {why}" for why, names in alike.items()]
 
 
 def _head(status: Status) -> list[str]:
@@ -237,8 +250,12 @@ def _curves(status: Status, history: History, y: float) -> list[str]:
     most = f" of at most {status.window + 1:g}" if status.window is not None else ""
     unit = "simulated s" if status.backend == "simulator" else "s"
     last = moments[-1] if moments and status.over else None
+    gaps = [float(m.gap) for m in moments]
+    gap, wide = f"gap{most}", float(status.gap)
+    if status.over:
+        gap, wide = f"largest gap seen{most}", max(gaps, default=wide)
     items = [
-        (f"gap{most}", amount(last.gap if last else status.gap), [float(m.gap) for m in moments]),
+        (gap, amount(wide), gaps),
         ("mean staleness", amount(stale), [m.staleness for m in moments]),
         (f"iterations / {unit}", amount(last.iterations_per_s if last else status.iterations_per_s),
          [m.iterations_per_s for m in moments]),
