@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from psbook.assembly import whole
+import numpy as np
+
+from psbook.assembly import SparseRows, whole
 from psbook.core.keys import Keys
 from psbook.core.ring import POSITIONS
 from psbook.errors import ProgramError
 from psbook.hosts.watching import Losses
+from psbook.objective import reads_of, restricted
 from psbook.table import Table
 from psbook.trace import Recorder
 
@@ -58,6 +61,7 @@ class Evaluator:
     ) -> None:
         self._evaluate = evaluate
         self._tables = tables
+        self._reads = reads_of(evaluate, tables)
         self._recorder = recorder
         self._pieces: dict[int, dict[int, Piece]] = {}
         self._updates: tuple[int, ...] = ()
@@ -90,7 +94,7 @@ class Evaluator:
         """Evaluate pieces that hold the whole key space."""
         ordered = sorted(pieces, key=lambda piece: piece.start)
         tables = {
-            name: whole(table, [piece.values[name] for piece in ordered])
+            name: self._read(name, table, [piece.values[name] for piece in ordered])
             for name, table in self._tables.items()
         }
         iterations = max(piece.iterations for piece in ordered)
@@ -100,6 +104,14 @@ class Evaluator:
         self._recorder.add(time, "evaluator", "loss", clock=iterations, version=most, value=loss)
         self.latest = (iterations, loss)
         self.losses.add(time, iterations, loss)
+
+    def _read(self, name: str, table: Table, pieces: Sequence[tuple[Keys, Any]]) -> Any:
+        """Return a table as the objective gets it: whole, or the rows that it says it reads."""
+        wanted = self._reads.get(name)
+        if wanted is None:
+            return whole(table, pieces)
+        some = [restricted(keys, rows, wanted) for keys, rows in pieces]
+        return SparseRows(np.concatenate([keys for keys, _ in some]), np.concatenate([r for _, r in some]))
 
     def _loss(self, tables: dict[str, Any], iterations: int) -> float:
         try:

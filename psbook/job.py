@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from psbook.checkpoints import CheckpointStore
 from psbook.core.consistency import BSP, Consistency
 from psbook.errors import InvalidJob
+from psbook.objective import KeysRead, reads_of
 from psbook.recovery import Saved
 from psbook.table import Aggregate, Table
 from psbook.worker import Batching
@@ -70,7 +71,9 @@ class Job:
         A tuple, dict, array or sparse matrix of rows, cut into one shard a worker; or a list with one shard
         for each worker.
     evaluate
-        ``evaluate(**tables) -> float``, a held-out objective; lower is better.
+        ``evaluate(**tables) -> float``, a held-out objective; lower is better. If it has an attribute
+        ``reads``, keys by table, snapshots of those tables hold these keys only, and it gets them as
+        `psbook.assembly.SparseRows`: of a table of millions of keys, the copies that it needs and no more.
     every
         Evaluate each time this many worker iterations have ended; by default as many as there are workers.
     aggregate
@@ -134,6 +137,8 @@ class Job:
         self.saved: Saved | None = None
         """The checkpoint that the job goes on from; see `resume`."""
         self.name = name
+        self.reads: KeysRead = reads_of(evaluate, self.tables)
+        """Keys of the tables that the objective reads in part."""
         self._check()
 
     def _check(self) -> None:

@@ -161,7 +161,9 @@ class Plan:
             for replica in server.replicas.values():
                 replica.shard.restore(saved.state(replica.segment), saved.clock, fresh=True)
         save = None if self.checkpoints is None else self._save
-        return ServerHost(server, self.storages, driver, recorder, take_snapshot, execute, save)
+        host = ServerHost(server, self.storages, driver, recorder, take_snapshot, execute, save)
+        host.objective_reads = self.job.reads
+        return host
 
     def storages(self, segment: Segment) -> dict[str, Storage]:
         """Make the values of a shard, as they are at the start."""

@@ -180,6 +180,8 @@ class SparseObjective:
 
     def __init__(self, X: Any, y: ArrayLike) -> None:
         self.block = SparseBlock.of(X, y)
+        self.reads = {"w": self.block.keys}
+        """What snapshots hold of the table; see `psbook.Job`."""
 
     def __call__(self, w: Any) -> float:
         """Return the loss at a whole table: an array, or `SparseRows` of the keys that were touched."""

@@ -38,6 +38,7 @@ from psbook.hosts.driver import Driver
 from psbook.hosts.program import message_text
 from psbook.hosts.reads import Reads
 from psbook.hosts.vitals import Counts
+from psbook.objective import WHOLE, KeysRead
 from psbook.storage import Storage
 from psbook.storage.combine import combined
 from psbook.storage.shard import Block
@@ -95,6 +96,8 @@ class ServerHost:
         self._segments = {number: replica.segment for number, replica in server.replicas.items()}
         self._make_storages = make_storages
         self._take_snapshot = take_snapshot
+        self.objective_reads: KeysRead = WHOLE
+        """What the objective reads of the tables, if not all."""
         self._execute = execute
         self._full = recorder.wants("send")
         self._results: dict[tuple[int, int], dict[MessageId, tuple[Any, bool]]] = {}
@@ -157,9 +160,12 @@ class ServerHost:
             return None
         return self._piece(segment.shard, replica.shard.counted, replica.shard.updates)
 
-    def _piece(self, number: int, iterations: int, updates: int) -> Piece:
+    def _piece(self, number: int, iterations: int, updates: int, reads: KeysRead = WHOLE) -> Piece:
         segment = self._segments[number]
-        values = {name: storage.snapshot() for name, storage in self.shards[number].items()}
+        values = {
+            name: storage.snapshot() if name not in reads else storage.some(reads[name])
+            for name, storage in self.shards[number].items()
+        }
         return Piece(segment.start, segment.stop, iterations, self.driver.now(), values, updates)
 
     def arrived(self, source: str, message: Message) -> None:
@@ -337,7 +343,9 @@ class ServerHost:
 
     def keep(self, snapshot: Snapshot) -> None:
         """Hand the values over as they are, for the evaluation."""
-        self._take_snapshot(self._piece(snapshot.shard, snapshot.iterations, snapshot.updates))
+        self._take_snapshot(
+            self._piece(snapshot.shard, snapshot.iterations, snapshot.updates, self.objective_reads)
+        )
 
     # Replies
 

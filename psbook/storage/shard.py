@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from psbook.core.keys import KeyRange, Keys, count
+from psbook.core.keys import KeyArray, KeyRange, Keys, count, within
 from psbook.errors import InvalidJob, PsbookError, ShapeMismatch, UpdateError
 from psbook.initial import Seed
 from psbook.storage.arithmetic import NOTHING, Given
@@ -249,6 +249,15 @@ class Storage:
     def snapshot(self) -> tuple[Keys, Values]:
         """Return keys (of a sparse table those stored, sorted) and rows, never changed by a later write."""
         return self._rows.snapshot()
+
+    def some(self, keys: KeyArray) -> tuple[KeyArray, Values]:
+        """Return those of some keys that this shard has, and their rows: copies, so that nothing is lent.
+
+        >>> Storage(Table(4, init=2.0), KeyRange(0, 2)).some(np.array([1, 3]))
+        (array([1]), array([2.], dtype=float32))
+        """
+        ours: Any = within(keys, self.keys.start, self.keys.stop).keys
+        return ours, self.read(ours)
 
     def export(self, keys: Keys | None = None) -> Block:
         """Return rows and state, of the whole shard by default, for a checkpoint or another server."""
