@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from psbook.checkpoints import CheckpointStore
 from psbook.core.consistency import BSP, Consistency
+from psbook.data import accepted
 from psbook.errors import InvalidJob
 from psbook.objective import KeysRead, reads_of
 from psbook.recovery import Saved
@@ -69,7 +70,8 @@ class Job:
         Tables by name; names are the parameters of `evaluate`.
     data
         A tuple, dict, array or sparse matrix of rows, cut into one shard a worker; or a list with one shard
-        for each worker.
+        for each worker. Or what is read by the programs themselves, partition by partition: a path or pattern
+        (see `psbook.read`), a Dask collection, a list of delayed objects or futures (`psbook.Partitions`).
     evaluate
         ``evaluate(**tables) -> float``, a held-out objective; lower is better. If it has an attribute
         ``reads``, keys by table, snapshots of those tables hold these keys only, and it gets them as
@@ -128,7 +130,7 @@ class Job:
         if program is not None:
             check_program("program", program)
         self.tables = check_tables(tables)
-        self.data = data
+        self.data = accepted(data)
         self.evaluate = evaluate
         self.every = every
         self.aggregate = aggregate

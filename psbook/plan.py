@@ -19,6 +19,7 @@ from psbook.core.layout import NOTHING_FAILS, Layout, Safety, TableSpec
 from psbook.core.routes import Segment
 from psbook.core.server import Server
 from psbook.core.shard import Shard
+from psbook.data import Portion
 from psbook.errors import CheckpointError, InvalidJob
 from psbook.hosts.driver import Driver
 from psbook.hosts.program import ProgramHost
@@ -128,6 +129,8 @@ class Plan:
         """Make the host of a program, at first or when it is started again."""
         job = self.job
         data = self.shards[rank] if rank < len(self.shards) else None
+        if isinstance(data, Portion):
+            data = data.open()
 
         def worker(host: ProgramHost) -> Worker:
             return Worker(host, job.tables, data, job.batching, self.seed, job.nonfinite)

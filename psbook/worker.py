@@ -14,7 +14,7 @@ import numpy.typing as npt
 from psbook.assembly import assemble
 from psbook.core.commands import DoBarrier, DoCall, DoChangeModel, DoFlush, DoPull, DoPush
 from psbook.core.consistency import Consistency
-from psbook.data import batches
+from psbook.data import Stream, batches
 from psbook.errors import InvalidJob, NonFinite, UnknownTable
 from psbook.hosts.mailbox import Wanted
 from psbook.hosts.program import ProgramHost
@@ -45,8 +45,6 @@ class Worker:
         Number of programs of its role.
     role : str
         Its role, "worker" by default.
-    data
-        Its shard of the job's data; ``None`` if there is none.
     rng : numpy.random.Generator
         Random numbers of its own, the same under every consistency model and on every backend.
     saved
@@ -74,7 +72,7 @@ class Worker:
         self._first = layout.roles.index(self.role)  # programs of a role have consecutive ranks
         self.rank = rank - self._first
         self.workers = layout.roles.count(self.role)
-        self.data = data
+        self._data = data
         self.rng = generator(seed, "program", rank)
         self.saved: Any = None
         self._keeps = layout.safety.active or bool(layout.safety.checkpoint_every)
@@ -101,6 +99,14 @@ class Worker:
     def iteration(self) -> int:
         """Number of ``clock()`` calls made so far."""
         return self._host.clock
+
+    @property
+    def data(self) -> Any:
+        """Its shard of the job's data; ``None`` if there is none.
+
+        Of data in partitions this reads all that are its own into memory, which `batches` does not.
+        """
+        return self._data.whole() if isinstance(self._data, Stream) else self._data
 
     # Tables
 
@@ -299,14 +305,15 @@ class Worker:
         given = self._batching
         if epochs is None and iterations is None:
             epochs, iterations = given.epochs, given.iterations
-        if self.data is None and self._host.joined:
+        supply = self._host.supply
+        if self._data is None and self._host.joined:
             own: Iterator[Any] = iter(())
         else:
             own = batches(
-                self.data, given.size if size is None else size, epochs=epochs, iterations=iterations,
-                seed=self._seed, worker=self._host.client.rank, shuffle=shuffle,
+                self._data, given.size if size is None else size, epochs=epochs, iterations=iterations,
+                seed=self._seed, worker=self._host.client.rank, shuffle=shuffle, skip=supply.skipped(),
             )  # fmt: skip
-        return self._host.supply.feed(own, lambda: self._host.clock)
+        return supply.feed(own, lambda: self._host.clock)
 
     def upcoming(self) -> Any:
         """Return the batch that ``batches()`` will give next, and do not take it; ``None`` at the end.

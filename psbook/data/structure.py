@@ -90,9 +90,7 @@ def each(function: Callable[..., Any], data: Any, *others: Any) -> Any:
     {'X': 2, 'y': 2}
     """
     if isinstance(data, dict):
-        return {
-            name: each(function, part, *(other[name] for other in others)) for name, part in data.items()
-        }
+        return {name: each(function, part, *(other[name] for other in others)) for name, part in data.items()}
     if isinstance(data, tuple):
         parts = [each(function, *same) for same in zip(data, *others, strict=True)]
         return type(data)(*parts) if hasattr(data, "_fields") else tuple(parts)

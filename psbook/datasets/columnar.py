@@ -18,7 +18,11 @@ def parse(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     ValueError, OSError
         Not Parquet, a column that is not numeric, or a missing value; the message names column and row.
     """
-    table = pq.read_table(path)
+    return numbers(pq.read_table(path))
+
+
+def numbers(table: pa.Table) -> tuple[NDArray[np.float64], list[str]]:
+    """Values of shape (rows, columns), and the columns' names, of a table; raises as `parse`."""
     columns = [_column(name, table.column(name)) for name in table.column_names]
     return np.column_stack(columns) if columns else np.empty((0, 0)), list(table.column_names)
 
@@ -30,11 +34,9 @@ def _column(name: str, values: pa.ChunkedArray) -> NDArray[np.float64]:
     if values.null_count:
         row = int(np.argmax(values.is_null().to_numpy()))
         raise ValueError(f"column {name!r}, row {row} (from 0): missing; required are numbers only")
-    numbers = np.asarray(values.to_numpy(), np.float64)
-    unfit = ~(np.abs(numbers) <= np.finfo(np.float32).max)  # written so that NaN is unfit
+    found = np.asarray(values.to_numpy(), np.float64)
+    unfit = ~(np.abs(found) <= np.finfo(np.float32).max)  # written so that NaN is unfit
     if unfit.any():
         row = int(np.argmax(unfit))
-        raise ValueError(
-            f"column {name!r}, row {row} (from 0): {numbers[row]} is not a finite float32 number"
-        )
-    return numbers
+        raise ValueError(f"column {name!r}, row {row} (from 0): {found[row]} is not a finite float32 number")
+    return found

@@ -17,7 +17,7 @@ from psbook.datasets.text import fault, open_text
 Row = tuple[int, list[str]]
 
 
-def parse(path: Path, delimiter: str, header: bool | None) -> tuple[NDArray[np.float64], list[str]]:
+def parse(path: Path | bytes, delimiter: str, header: bool | None) -> tuple[NDArray[np.float64], list[str]]:
     """Values of shape (rows, columns), and the columns' names ("0", "1", … without a header).
 
     Raises
@@ -25,7 +25,7 @@ def parse(path: Path, delimiter: str, header: bool | None) -> tuple[NDArray[np.f
     ValueError, OSError, EOFError
         From numpy; `diagnose` finds the line.
     """
-    start, names = _names(path, delimiter, header)
+    start, named = names(path, delimiter, header)
     with warnings.catch_warnings(), open_text(path) as lines:
         warnings.simplefilter("ignore")  # numpy's "no data": the caller raises it as an error
         values = np.loadtxt(
@@ -37,26 +37,26 @@ def parse(path: Path, delimiter: str, header: bool | None) -> tuple[NDArray[np.f
             ndmin=2,
             dtype=np.float64,
         )
-    if values.size and values.shape[1] != len(names):
-        raise ValueError(f"{values.shape[1]} fields under {len(names)} names")
-    return values, names
+    if values.size and values.shape[1] != len(named):
+        raise ValueError(f"{values.shape[1]} fields under {len(named)} names")
+    return values, named
 
 
-def diagnose(path: Path, delimiter: str, header: bool | None) -> str | None:
+def diagnose(path: Path | bytes, delimiter: str, header: bool | None) -> str | None:
     """Say what is wrong with the first faulty line, as ``line n: …``, or None."""
-    start, names = _names(path, delimiter, header)
+    start, named = names(path, delimiter, header)
     for number, row in _rows(path, delimiter):
         if number <= start:
             continue
-        if len(row) != len(names):
-            return f"line {number}: {len(row)} fields; required are {len(names)}, as in the first line"
-        for name, cell in zip(names, row, strict=True):
+        if len(row) != len(named):
+            return f"line {number}: {len(row)} fields; required are {len(named)}, as in the first line"
+        for name, cell in zip(named, row, strict=True):
             if why := "the field is empty" if not cell.strip() else fault(cell):
                 return f"line {number}, column {name!r}: {why}; required are numbers only"
     return None
 
 
-def _names(path: Path, delimiter: str, header: bool | None) -> tuple[int, list[str]]:
+def names(path: Path | bytes, delimiter: str, header: bool | None) -> tuple[int, list[str]]:
     """Lines up to the end of the header (0 without one), and the columns' names.
 
     Unless told, a first row is a header if none of its cells is a number.
@@ -69,7 +69,7 @@ def _names(path: Path, delimiter: str, header: bool | None) -> tuple[int, list[s
     return 0, [str(position) for position in range(len(first))]
 
 
-def _rows(path: Path, delimiter: str) -> Iterator[Row]:
+def _rows(path: Path | bytes, delimiter: str) -> Iterator[Row]:
     """Line number and cells of each line that is not blank."""
     with open_text(path) as lines:
         reader: Any = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)

@@ -23,7 +23,7 @@ def parse(path: Path, n_features: int | None, zero_based: bool | Literal["auto"]
     return X, y
 
 
-def diagnose(path: Path, least: int = 0) -> str | None:
+def diagnose(path: Path | bytes, least: int = 0) -> str | None:
     """Say what is wrong with the first faulty line, as ``line n: …``, or None; `least` is the first index."""
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):

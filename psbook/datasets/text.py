@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 from typing import IO
 
@@ -11,8 +12,10 @@ import numpy as np
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def open_text(path: Path) -> IO[str]:
-    """Open a text file, gzipped or not, whatever its bytes: for reading up to the faulty line."""
+def open_text(path: Path | bytes) -> IO[str]:
+    """Open a text file, gzipped or not, or bytes, whatever these are: for reading up to the faulty line."""
+    if isinstance(path, bytes):
+        return io.TextIOWrapper(io.BytesIO(path), encoding="utf-8-sig", errors="replace", newline="")
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
     return path.open(encoding="utf-8-sig", errors="replace", newline="")

@@ -58,11 +58,13 @@ class Supply:
         self._own = _Ahead(())
         self._recent: deque[tuple[int, Any]] = deque(maxlen=REMEMBERED)
 
+    def skipped(self) -> int:
+        """Return how many of the program's own batches were taken before it was started again, once."""
+        skip, self._skip = self._skip, 0
+        return skip
+
     def feed(self, own: Iterator[Any], clock: Any) -> Iterator[Any]:
-        """Yield the program's batches: own ones that were not taken before, then others'."""
-        for _ in islice(own, self._skip):
-            pass
-        self._skip = 0
+        """Yield the program's batches: its own, without those that were taken before, then others'."""
         if self.given:
             rest = list(own)
             own = iter(rest[: len(rest) - self.given])

@@ -9,6 +9,7 @@ import numpy as np
 
 from psbook.core.consistency import BackupWorkers, Consistency, KAsync, KBatchAsync, KBatchSync, KSync
 from psbook.core.keys import KeyRange
+from psbook.data import Partitions
 from psbook.errors import PsbookError
 from psbook.job import Job
 from psbook.laws.option import law_option
@@ -93,6 +94,8 @@ def _of_program(job: Job) -> str:
         return "pushes that are not finite are to be left out"
     if job.data is None:
         return "the job has no data"
+    if isinstance(job.data, Partitions):
+        return "the data is read partition by partition"
     if len(set(loop.pushed)) < len(loop.pushed):
         return "the loop pushes to a table twice"
     try:
