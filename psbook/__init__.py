@@ -69,7 +69,7 @@ from psbook.versions import VERSION
 from psbook.worker import Worker
 
 if TYPE_CHECKING:
-    from psbook.cluster import Dask
+    from psbook.cluster import Dask, FoundJob, find_job, jobs
     from psbook.experiments import (
         Calibration,
         Comparison,
@@ -109,7 +109,7 @@ _LAZY = {
     "replay": "psbook.simulator.replay",
     "Hosts": "psbook.simulator",
     "Network": "psbook.simulator",
-    "Dask": "psbook.cluster",
+    **dict.fromkeys(("Dask", "FoundJob", "find_job", "jobs"), "psbook.cluster"),
     **dict.fromkeys(
         (
             "BurstyLoss",
@@ -170,6 +170,7 @@ __all__ = [
     "FTRLProximal",
     "Faults",
     "Gamma",
+    "FoundJob",
     "Handle",
     "Hosts",
     "Job",
@@ -222,7 +223,9 @@ __all__ = [
     "compare",
     "gather",
     "parse_model",
+    "find_job",
     "predict",
+    "jobs",
     "replay",
     "sweep",
     "tree_aggregate",

@@ -113,6 +113,8 @@ class Handle:
         Ends the run from outside.
     live
         Returns the status of the run, or ``None``.
+    name
+        The job's name on its cluster.
     """
 
     def __init__(
@@ -120,7 +122,10 @@ class Handle:
         run: Callable[[Callable[[int, float | None], object]], Run],
         stop: Callable[[], object],
         live: Callable[[], Status | None] = lambda: None,
+        name: str = "",
     ) -> None:
+        self.name = name
+        """The job's name on its cluster; empty if it has none."""
         self.iterations = 0
         """Worker iterations ended so far."""
         self.loss: float | None = None
@@ -168,7 +173,7 @@ class Handle:
         return importlib.import_module("psbook.view.live_watch").watch(self)
 
     def stop(self) -> None:
-        """End the run; `result` raises `Stopped`, which carries the trace so far."""
+        """End the run; `result` raises `Stopped`, which carries trace and tables as they were by then."""
         self._stop()
 
     def result(self, timeout: float | None = None) -> Run:

@@ -1,5 +1,6 @@
-"""Driver 2: Dask. Shards in a worker plugin, the controller in a scheduler plugin, programs as tasks."""
+"""A real Dask cluster: the same programs and the same core as on the simulator, in real time."""
 
 from psbook.cluster.dask import Dask
+from psbook.cluster.finding import FoundJob, find_job, jobs
 
-__all__ = ["Dask"]
+__all__ = ["Dask", "FoundJob", "find_job", "jobs"]

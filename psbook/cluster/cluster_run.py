@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 import sys
 import threading
 import uuid
@@ -51,6 +53,7 @@ class Options:
     lease: float
     patience: float
     path: str | os.PathLike[str] | None = None
+    name: str = ""
 
 
 class ClusterRun:
@@ -98,6 +101,9 @@ class ClusterRun:
                 )
                 self.session.halt()
                 homes = self.session.collect()
+            except KeyboardInterrupt:  # the second: the first one stops the run, see `psbook.stopping`
+                self.session.abandon()
+                raise
             finally:
                 self.session.close()
             nodes = dict(self._ended)
@@ -253,6 +259,14 @@ class ClusterRun:
 
 class Held:
     """Keeps Dask from looking into a shard of data while it hands it out."""
+def owner() -> str:
+    """Return who runs this process, and on which machine."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a container may have no name for its user
+        return socket.gethostname()
+
+
 
     __slots__ = ("data",)
 
@@ -274,6 +288,8 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
         options.level,
         options.patience,
         plan.checkpoints,
-        Subject.of(plan.job.name, plan.model, "dask", "s"),
+        Subject.of(plan.job.name, plan.model, "dask", "s", options.name),
         options.path is not None,
     )
+        options.name,
+        owner(),

@@ -16,6 +16,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from psbook.cluster import dashboard
 from psbook.cluster.controller_driver import ControllerDriver
 from psbook.cluster.population import servers_of
+from psbook.cluster.registry import note_end, refuse_second
 from psbook.cluster.spec import Spec, Trouble
 from psbook.cluster.timing import boot_id
 from psbook.core.controls import CONTROLLER, Failed
@@ -38,6 +39,11 @@ class ControllerPlugin(SchedulerPlugin):
         The run.
     client
         Id of the Dask client that runs it: when it disconnects, the run is over.
+
+    Raises
+    ------
+    InvalidJob
+        If a job of the same name is there.
     """
 
     idempotent = True
@@ -49,6 +55,8 @@ class ControllerPlugin(SchedulerPlugin):
 
     async def start(self, scheduler: Scheduler) -> None:
         """Open the plane and the control handler; called by Dask when the plugin is registered."""
+        refuse_second(scheduler, self.spec.job)
+        self.since = time.time()
         self.scheduler = scheduler
         self.driver = ControllerDriver(self.spec, scheduler)
         self._leaves: dict[str, asyncio.Task[None]] = {}
@@ -126,6 +134,8 @@ class ControllerPlugin(SchedulerPlugin):
     async def _close_run(self) -> None:
         """Take everything of the run off the cluster; processes that hang are not waited for."""
         self.driver.end(None)
+        if not self.driver.closing:
+            note_end(self.scheduler, self)
         self.driver.closing = True
         self._cancel_timers()
         self.scheduler.worker_plugins.pop(self.name, None)
@@ -193,6 +203,7 @@ class ControllerPlugin(SchedulerPlugin):
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """Nobody waits for the run any more."""
         if client == self.client:
+            self.driver.end(Trouble("Stopped", CONTROLLER, "the client that ran it has gone"))
             asyncio.create_task(self._close_run())  # noqa: RUF006  # ends itself, nothing may cancel it
 
     async def close(self) -> None:

@@ -27,6 +27,7 @@ from psbook.live import Source
 from psbook.plan import Plan, check_count
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
+from psbook.stopping import interruptible
 from psbook.trace.schema import LEVELS
 from psbook.versions import VERSION
 
@@ -67,6 +68,9 @@ class Dask:
         Where and how often the run is saved; every worker must reach the place. See `Job.resume`.
     network, service
         Only the simulator has these; anything but ``None`` is refused.
+    name : str
+        Name by which `psbook.find_job` finds the job while it runs, and `psbook.jobs` lists it; a second job
+        of that name is refused as long as the first one runs.
 
     Raises
     ------
@@ -93,6 +97,7 @@ class Dask:
     checkpoints: Checkpoints | None = None
     network: None = None
     service: None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -117,6 +122,8 @@ class Dask:
             raise InvalidJob(f"{self.target!r}; required: a distributed.Client, an address, or None.")
         if self.trace not in LEVELS:
             raise InvalidJob(f"trace={self.trace!r}; required: one of {', '.join(map(repr, LEVELS))}.")
+        if not isinstance(self.name, str):
+            raise InvalidJob(f"name={self.name!r}; required: a text, such as 'nightly'.")
         for name in ("lease", "patience"):
             if not getattr(self, name) > 0:
                 raise InvalidJob(f"{name}={getattr(self, name)!r}; required: seconds > 0.")
@@ -132,14 +139,16 @@ class Dask:
     def run(self, job: Job, model: Consistency, progress: Progress | None = None) -> Run:
         """Run a job to its end; see `Job.run`."""
         if progress is not None:
-            return self._run(job, model, progress, threading.Event())
+            return interruptible(lambda stop: self._run(job, model, progress, stop))
         with ProgressBar(f"{model.label} (Dask)") as bar:
-            return self._run(job, model, bar, threading.Event())
+            return interruptible(lambda stop: self._run(job, model, bar, stop))
 
     def start(self, job: Job, model: Consistency) -> Handle:
         """Begin to run a job; see `Job.start`."""
         stop, source = threading.Event(), Source()
-        return Handle(lambda progress: self._run(job, model, progress, stop, source), stop.set, source.status)
+        return Handle(
+            lambda progress: self._run(job, model, progress, stop, source), stop.set, source.status, self.name
+        )
 
     def _run(
         self,
@@ -155,7 +164,9 @@ class Dask:
             check_versions(client, addresses, VERSION)
             warn_unencrypted([str(client.scheduler_info()["address"]), *addresses])
             law = law_option("compute", self.compute)
-            options = Options(self.placement, law, self.trace, self.lease, self.patience, self.trace_path)
+            options = Options(
+                self.placement, law, self.trace, self.lease, self.patience, self.trace_path, self.name
+            )
             run = ClusterRun(plan, options, client, addresses)
             if source is not None:
                 source.ask = run.live

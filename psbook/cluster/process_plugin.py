@@ -16,6 +16,7 @@ from distributed.protocol import to_serialize
 from psbook.cluster import allocation, shares
 from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.plane import Plane, ProgramPlane
+from psbook.cluster.shield import shield, unshield
 from psbook.cluster.spec import (
     Begin,
     Begun,
@@ -126,6 +127,7 @@ class ProcessPlugin(WorkerPlugin):
         if not self.process and not self.safety.active:
             return  # no part of this run, only of the cluster
         shares.limit(worker.address, self.spec.processes)
+        shield(self.name)
         allocation.hold()
         self._plane = Plane(worker, self.spec.channel, self.routes, self._receive, self._broken)
         worker.handlers[self.name] = self._control
@@ -339,6 +341,7 @@ class ProcessPlugin(WorkerPlugin):
                 await node.close()
         self.nodes.clear()
         if self._plane is not None:
+        unshield(self.name)
             await self._plane.close()
             allocation.release()
         worker.handlers.pop(self.name, None)

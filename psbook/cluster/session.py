@@ -87,6 +87,7 @@ class Session:
         self.news: Callable[[], list[Any]] = list
         """Returns the evaluations since the last call, for those who watch the run from elsewhere."""
         self._opened = False
+        self._registered = False
         self._scheduler: Any = client.scheduler
         self._reached: bool | None = None
         self._tasks: dict[str, Future[Any]] = {}
@@ -107,6 +108,7 @@ class Session:
         """Put the controller on the scheduler and the shards into their processes."""
         try:
             self.client.register_plugin(ControllerPlugin(self.spec, self.client.id))
+            self._registered = True
             self.client.register_plugin(Guarded(self._plugin, self.spec.name))
         except PsbookError:
             raise
@@ -328,6 +330,8 @@ class Session:
     def close(self) -> None:
         """Leave the cluster as it was; safe to call at any time."""
         self._opened = False
+        if not self._registered:
+            return
         try:
             self._ask("stop", why="the run was closed")
             self.halt()
@@ -339,11 +343,29 @@ class Session:
             pass  # the scheduler is gone, and all of the run with it
         self._tasks.clear()
 
+    def abandon(self) -> None:
+        """Leave the cluster as it was, without waiting for it; `close` has nothing left to do."""
+        self._opened = self._registered = False
+        loop: Any = self.client.loop
+        loop.add_callback(self._abandon)
+
+    async def _abandon(self) -> None:
+        controller = getattr(self._scheduler, self.spec.name)
+        with contextlib.suppress(OSError):
+            await controller(action="stop", why="its owner gave it up")
+            await self.client.cancel(list(self._tasks.values()), asynchronous=True, force=True)
+            await controller(action="close")
+
     def _ask(self, action: str, timeout: float = 10.0, **arguments: Any) -> Any:
         async def ask() -> Any:
             return await getattr(self._scheduler, self.spec.name)(action=action, **arguments)
 
-        return self.client.sync(ask, callback_timeout=timeout)
+        try:
+            return self.client.sync(ask, callback_timeout=timeout)
+        except RuntimeError as error:
+            if self.client.status == "running":
+                raise
+            raise ConnectionError(f"the Dask client is {self.client.status}") from error
 
 
 def _raised(node: str, cause: BaseException | None) -> ProgramError:

@@ -40,6 +40,10 @@ class Spec:
         What runs, for those who watch it.
     streams : bool
         Whether the rows of the trace go to the client while the run goes on.
+    job : str
+        Name by which the job can be found on its cluster; no two that run have the same.
+    owner : str
+        Who runs it, and where.
     """
 
     run: str
@@ -52,6 +56,8 @@ class Spec:
     checkpoints: Checkpoints | None = None
     subject: Subject | None = None
     streams: bool = False
+    job: str = ""
+    owner: str = ""
 
     @property
     def name(self) -> str:

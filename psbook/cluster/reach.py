@@ -1,0 +1,40 @@
+"""Reach a cluster to ask it something: with a client, by an address, or from inside one of its tasks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from distributed import Client, get_client
+
+from psbook.cluster.connect import Target, connected
+from psbook.errors import InvalidJob
+
+
+@contextlib.contextmanager
+def reached(target: Target) -> Iterator[Client]:
+    """Give a client of a cluster that is there already; one that is opened for this is closed in the end.
+
+    Parameters
+    ----------
+    target
+        A client, the address of a scheduler, or ``None``: the cluster whose task this is, or else the Dask
+        client made last in this process.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler does not answer.
+    InvalidJob
+        If there is no client, or it is asynchronous.
+    """
+    if target is None:
+        try:
+            target = get_client()
+        except ValueError:
+            raise InvalidJob(
+                "no cluster was named, and this process has no Dask client; required: a client, the address "
+                "of a scheduler, or a call inside a Dask task."
+            ) from None
+    with connected(target, 0) as client:
+        yield client
