@@ -152,7 +152,7 @@ class Format:
         if not header and len(names) == len(self.columns):
             names = list(self.columns)
         self.check(names)
-        return self.table(values, names)
+        return self.table(values, names) if values.size else self._empty()
 
     def _empty(self) -> Any:
         if self.kind == "svmlight":
