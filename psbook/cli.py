@@ -232,6 +232,37 @@ def check(
 
 
 @app.command()
+def watch(
+    address: Annotated[str, typer.Argument(help="Address of the Dask scheduler, such as tcp://10.0.0.1:8786.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The job's name, if several run: psbook.Dask(name=…).", show_default=False),
+    ] = None,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 0.35,
+) -> None:
+    """Watch a job on a cluster until it ends. Ctrl-C ends the view, not the job.
+
+    Exit status 1 if the job has failed.
+    """
+    from psbook.cluster import find_job, jobs
+    from psbook.view.live_terminal import watch_in_terminal
+    from psbook.view.live_watch import Watch
+
+    if name is None:
+        listed = jobs(address)
+        running = listed.loc[listed["state"].isin(["starting", "running"]), "name"].tolist()
+        if len(running) != 1:
+            there = f"{len(running)} jobs run there: {', '.join(running)}" if running else "no job runs there"
+            raise InvalidJob(f"{there}; required: psbook watch {address} NAME, the name of one.")
+        name = running[0]
+    with find_job(address, name) as job:
+        shown = Watch(job, every)
+        watch_in_terminal(shown)
+    if shown.status is not None and shown.status.state == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
 def campaign(
     runs: Annotated[int, typer.Option(help="Random schedules.")] = 200,
     first_seed: Annotated[int, typer.Option(help="Seed of the first; the others follow.")] = 0,

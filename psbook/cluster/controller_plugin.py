@@ -73,7 +73,7 @@ class ControllerPlugin(SchedulerPlugin):
             "stranger": self._stranger,
         }
         scheduler.handlers[self.name] = self._control
-        dashboard.join(scheduler, self.name, self.driver.vitals.status)
+        dashboard.join(scheduler, self.spec.job or self.spec.run, self.driver.vitals.status)
         self._timers: list[asyncio.Task[None]] = [asyncio.create_task(self.driver.watch_leases())]
 
     # What processes and the client ask for
@@ -150,7 +150,7 @@ class ControllerPlugin(SchedulerPlugin):
                 "psbook run %s: not every process let go of its shards in %g s", self.spec.run, CLOSE_SECONDS
             )
         await self.driver.plane.close()
-        dashboard.leave(self.scheduler, self.name)
+        dashboard.leave(self.scheduler, self.spec.job or self.spec.run)
         self.scheduler.handlers.pop(self.name, None)
         self.scheduler.plugins.pop(self.name, None)
 
@@ -208,7 +208,7 @@ class ControllerPlugin(SchedulerPlugin):
 
     async def close(self) -> None:
         """The scheduler closes."""
-        dashboard.leave(self.scheduler, self.name)
+        dashboard.leave(self.scheduler, self.spec.job or self.spec.run)
         self._cancel_timers()
 
     def _cancel_timers(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import time
 from typing import Any
 
@@ -142,6 +143,13 @@ class FoundJob:
         if plain is not None:
             self._status = Status.from_dict(plain)
         return self._status
+
+    def watch(self) -> Any:
+        """Show the job until it ends: as a widget in a notebook; in a terminal, where this waits for it.
+
+        See `psbook.view.live_watch.Watch`.
+        """
+        return importlib.import_module("psbook.view.live_watch").watch(self)
 
     @property
     def state(self) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PULSE_SECONDS = 0.25
+"""A process tells how it is about so often."""
+
 
 def gather(nodes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what the nodes of a process tell of themselves; on the process's loop.
@@ -64,7 +67,7 @@ class Vitals:
         self._clocks: dict[str, int] = {}
         """Clocks of the workers, as the server that was heard last has counted them."""
         self._losses = Losses()
-        self._meter = Meter()
+        self._meter = Meter(PULSE_SECONDS)
 
     def hear(self, pulse: Pulse) -> None:
         """Take in what a process tells; of a node that has moved, its new process tells."""

@@ -85,6 +85,13 @@ class Losses:
 class Meter:
     """Rates of the last seconds, from totals.
 
+    Parameters
+    ----------
+    least : float
+        Seconds between two readings that are kept, so that the rates of many who look are those of one.
+    readings : int
+        How many are kept.
+
     Examples
     --------
     >>> meter = Meter()
@@ -92,15 +99,16 @@ class Meter:
     ((0.0, 0.0), (5.0, 2000.0))
     """
 
-    def __init__(self, readings: int = READINGS) -> None:
+    def __init__(self, least: float = 0.0, readings: int = READINGS) -> None:
+        self._least = least
         self._readings: deque[tuple[float, int, int]] = deque(maxlen=readings)
 
     def rates(self, time: float, iterations: int, nbytes: int) -> tuple[float, float]:
         """Take in totals; return iterations and bytes a second, since the oldest reading that is kept."""
-        if not self._readings or time > self._readings[-1][0]:
+        since, first, before = self._readings[0] if self._readings else (time, iterations, nbytes)
+        if not self._readings or time - self._readings[-1][0] > self._least:
             self._readings.append((time, iterations, nbytes))
-        since, first, before = self._readings[0]
-        seconds = self._readings[-1][0] - since
+        seconds = time - since
         if seconds <= 0:
             return 0.0, 0.0
         return max(0.0, (iterations - first) / seconds), max(0.0, (nbytes - before) / seconds)

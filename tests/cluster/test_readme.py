@@ -10,7 +10,7 @@ import pytest
 def test_the_readme_example_runs_on_both_backends(project, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
-    example, survives, thousands = blocks
+    example, survives, live, thousands, *_ = blocks
     names = {"__name__": "__main__"}
     exec(compile(example, "README.md", "exec"), names)
     plt.close("all")
@@ -22,5 +22,7 @@ def test_the_readme_example_runs_on_both_backends(project, tmp_path, monkeypatch
     assert names["run"].meta["backend"] == "dask"
     assert names["run"].loss < 0.2
     assert "loss" in capsys.readouterr().out
+    exec(compile(live, "README.md", "exec"), names)
+    assert "ended at" in capsys.readouterr().out and names["handle"].done
     exec(compile(thousands, "README.md", "exec"), names)
     assert "SSP(3)" in capsys.readouterr().out
