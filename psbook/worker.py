@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
@@ -18,6 +18,7 @@ from psbook.data import Stream, batches
 from psbook.errors import InvalidJob, NonFinite, UnknownTable
 from psbook.hosts.mailbox import Wanted
 from psbook.hosts.program import ProgramHost
+from psbook.hosts.threads import in_turn, rows_of, side_by_side
 from psbook.laws.streams import generator
 from psbook.operation import Operation
 from psbook.table import Table
@@ -273,6 +274,35 @@ class Worker:
             f"worker.compute({getattr(function, '__name__', 'function')})", "compute"
         )
         self._host.compute(functools.partial(function, *arguments, **options), operation)
+        return operation
+
+    def compute_each(self, function: Callable[..., Any], *columns: Iterable[Any]) -> Operation[list[Any]]:
+        """Compute ``function(*row)`` for every row of some columns, side by side in threads of this process.
+
+        It is one computation: a law draws its time once, and the simulator computes the rows in turn.
+
+        Parameters
+        ----------
+        function
+            What runs in the threads; JAX and numpy let others run meanwhile.
+        columns
+            As many rows each.
+
+        Returns
+        -------
+        Operation
+            Its result is the list of results, in the order of the rows.
+
+        Raises
+        ------
+        InvalidJob
+            At the call: no function, no row, or columns of different lengths.
+        """
+        rows = rows_of(function, columns)
+        together = side_by_side if self._host.driver.has_threads else in_turn
+        name = getattr(function, "__name__", "function")
+        operation: Operation[list[Any]] = Operation(f"worker.compute_each({name})", "compute")
+        self._host.compute(functools.partial(together, function, rows), operation)
         return operation
 
     def sleep(self, seconds: float) -> Operation[None]:

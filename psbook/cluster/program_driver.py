@@ -52,6 +52,8 @@ class ProgramDriver:
 
     # The driver
 
+    has_threads = True
+
     def now(self) -> float:
         """Seconds since the start signal."""
         return self._node.now()

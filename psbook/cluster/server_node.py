@@ -67,6 +67,8 @@ class ServerNode:
 
     # The driver
 
+    has_threads = True
+
     def now(self) -> float:
         """Seconds since the start signal."""
         return self._process.clock.now()

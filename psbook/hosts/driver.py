@@ -28,6 +28,9 @@ class Outcome:
 class Driver(Protocol):
     """A backend as a host sees it."""
 
+    has_threads: bool
+    """Whether parts of a computation run side by side; where time is simulated, they run in turn."""
+
     def now(self) -> float:
         """Seconds since clock 0 began, simulated or real."""
 

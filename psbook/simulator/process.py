@@ -27,6 +27,8 @@ class Process:
         How often the node was started before.
     """
 
+    has_threads = False
+
     def __init__(self, simulation: Simulation, node: str, incarnation: int = 0) -> None:
         self.node = node
         self.incarnation = incarnation

@@ -52,6 +52,8 @@ class Simulation:
     are settled by (worker, iteration).
     """
 
+    has_threads = False
+
     def __init__(
         self,
         plan: Plan,
