@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from math import exp, log, sqrt
+from math import exp, sqrt
 
 import numpy as np
 
 from psbook.experiments.calibrate_compute import Floats, Work
-from psbook.experiments.calibrate_laws import Fit, candidates, fit_law
+from psbook.experiments.calibrate_laws import SAME, Fit, candidates, distance, fit_law
 from psbook.experiments.calibrate_slowness import (
     Spell,
     blocks,
@@ -21,9 +21,13 @@ from psbook.experiments.calibrate_slowness import (
     without,
 )
 from psbook.laws import Constant, Empirical, Law, LogNormal, generator
+from psbook.laws.empirical import Replay
 
 ONE = 0.98
 """Correlation between workers from which on all that varies is common to them."""
+
+ASTRAY = 2.5
+"""√n times the distance of all times from the law put together beyond which the recording stands for it."""
 
 LASTING = 4.0
 """Standard errors of the correlation of successive times beyond which their order is kept."""
@@ -90,7 +94,11 @@ class Compute:
         sigma = float(np.log(np.concatenate(self.samples)).std())
         each = sqrt(len(self.samples) / count) * sigma
         slow = {rank: factor * exp(each * rng.standard_normal()) for rank, factor in self.slow.items()}
-        common = self.common * sqrt(rng.chisquare(count / len(self.samples)) / (count / len(self.samples)))
+        clocks = count / len(self.samples)
+        common = self.common * sqrt(rng.chisquare(clocks) / clocks)
+        if self.common:  # the mean is over as many draws of the common factor as there are iterations
+            scale = exp(self.common * rng.standard_normal() / sqrt(clocks))
+            base = replace(base, law=base.law.with_mean(scale * base.law.mean))
         return replace(self, slow=slow, common=common, base=base, spell=self._other_spell(rng, sigma))
 
     def _other_spell(self, rng: np.random.Generator, sigma: float) -> Spell | None:
@@ -117,36 +125,46 @@ def fit_compute(works: Sequence[Work]) -> Compute:
     ...     Work(f"worker-{k}", np.arange(200), law.times(k, 200, 0), law.times(k, 200, 0)) for k in (0, 1)
     ... ]
     >>> fit_compute(works).law.label
-    'LogNormal(0.0999387, 0.195886).slow({1: 2.97692})'
+    'Gamma(0.0957314, 25.7862).slow({1: 3.09059})'
     """
     slow = slow_factors(works)
-    alike = [replace(work, seconds=work.seconds / slow.get(k, 1.0)) for k, work in enumerate(works)]
-    samples = [work.seconds for work in alike]
-    correlation, sigma = common_sigma(alike)
+    samples = [work.seconds / slow.get(rank, 1.0) for rank, work in enumerate(works)]
     every = np.concatenate(samples)
-    if sigma:
-        mean = float(every.mean())
-        rest = sqrt(max(0.0, float(np.log(every).var()) - sigma**2))
-        law: Law = Constant(mean) if correlation > ONE else LogNormal(mean, rest)
-        name = "Constant" if correlation > ONE else "LogNormal"
-        return Compute(slow, sigma, None, Fit(name, law, 0.0, 2), tuple(samples))
-    if float(every.std()) <= 1e-6 * float(every.mean()):
+    if float(every.std()) <= SAME * float(every.mean()):
         return Compute(slow, 0.0, None, fit_law(every), tuple(samples))
     best = min(candidates(every), key=lambda fit: fit.aic, default=None)
     spell = find_spells(samples, *((best.parameters, best.log_likelihood) if best else (2, -np.inf)))
-    if spell is not None:
-        samples = without(samples, spell)
-        every = np.concatenate(samples)
-    base = fit_law(every)
-    if base.family != "Constant" and lag_correlation(samples) > LASTING:
-        base = _empirical(samples, "in order")
-    elif base.family == "Empirical":
-        base = _empirical([every], "bootstrap")
-    return Compute(slow, 0.0, spell, base, tuple(samples))
+    rest = samples if spell is None else without(samples, spell)
+    alike = [replace(work, seconds=seconds) for work, seconds in zip(works, rest, strict=True)]
+    correlation, sigma = common_sigma(alike)
+    found = Compute(slow, sigma, spell, _base(rest, correlation, sigma), tuple(rest))
+    if isinstance(found.base.law, Empirical) or distance(every, _alone(found)) * sqrt(len(every)) > ASTRAY:
+        # No law is near: the recording itself keeps what lasts, and what is common.
+        order: Replay = "in order" if sigma or spell or lag_correlation(samples) > LASTING else "bootstrap"
+        return Compute(slow, 0.0, None, _empirical(samples, order), tuple(samples))
+    return found
 
 
-def _empirical(samples: Sequence[Floats], replay: str) -> Fit:
-    law = Empirical(tuple(samples), replay)  # type: ignore[arg-type]  # one of its texts
+def _alone(found: Compute) -> Law:
+    """Return the law of a worker that is not slow."""
+    return replace(found, slow={}).law
+
+
+def _base(samples: Sequence[Floats], correlation: float, sigma: float) -> Fit:
+    """Return the law of what is left, without what is common."""
+    every = np.concatenate(samples)
+    if not sigma:
+        base = fit_law(every)
+        lasts = base.family != "Constant" and lag_correlation(samples) > LASTING
+        return _empirical(samples, "in order") if lasts else base
+    mean, rest = float(every.mean()), sqrt(max(0.0, float(np.log(every).var()) - sigma**2))
+    if correlation > ONE:
+        return Fit("Constant", Constant(mean), 0.0, 1)
+    return Fit("LogNormal", LogNormal(mean, rest), 0.0, 2)
+
+
+def _empirical(samples: Sequence[Floats], replay: Replay) -> Fit:
+    law = Empirical(tuple(samples) if replay == "in order" else np.concatenate(samples), replay)
     return Fit("Empirical", law, 0.0, sum(map(len, samples)))
 
 
@@ -160,12 +178,3 @@ def _numbers(law: Law) -> Iterator[tuple[str, float]]:
         value = getattr(law, field.name)
         if isinstance(value, float):
             yield f"{type(law).__name__} {field.name}", value
-
-
-def scale_of(work: Work) -> float:
-    """Return the geometric mean of a worker's seconds.
-
-    >>> round(scale_of(Work("worker-0", np.arange(2), np.array([1.0, 4.0]), np.ones(2))), 6)
-    2.0
-    """
-    return exp(float(np.mean([log(x) for x in work.seconds.tolist()])))
