@@ -1,6 +1,7 @@
 """Runs on a real cluster, watched: they tell what their traces say, and watching adds nothing to them."""
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -9,8 +10,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from typer.testing import CliRunner
 
 import psbook as ps
+from psbook.cli import app
 from psbook.errors import ProgramError, Stopped
 from tests.cluster.conftest import assert_clean
 
@@ -42,10 +45,11 @@ async def endless(worker):
     await train(worker, 10**9)
 
 
-def start(client, model, program=train, name="live", **settings):
+def start(client, model, program=train, name="live", cluster_name="", **settings):
     job = ps.Job(program, tables={"w": ps.Table(8)}, evaluate=lambda w: float(1 / (1 + w.sum())), name=name)
     law = settings.pop("compute", ps.Exponential(0.02).slow({1: 2.0}))
-    return job.start(ps.Dask(client, workers=4, servers=2, compute=law, **settings), model)
+    cluster = ps.Dask(client, workers=4, servers=2, compute=law, name=cluster_name, **settings)
+    return job.start(cluster, model)
 
 
 def looks(handle, every=0.02, seconds=60):
@@ -155,3 +159,30 @@ def test_a_run_that_fails_says_the_named_error(client):
     assert last.state == "failed" and last.error.startswith("ProgramError") and "no more" in last.sentence
     with pytest.raises(ProgramError):
         handle.result(60)
+
+
+def test_the_command_watches_a_job_of_another_client(client):
+    address = client.scheduler.address
+
+    def psbook(*arguments):
+        return CliRunner().invoke(app, ["watch", address, *arguments])
+
+    assert "no job runs there" in str(psbook().exception)
+    handles = [start(client, ps.SSP(1), endless, cluster_name=name) for name in ("one", "two")]
+    try:
+        for handle in handles:
+            next(status for status in looks(handle) if status.iterations)
+        assert "2 jobs run there: one, two" in str(psbook().exception)
+        threading.Timer(1.0, handles[0].stop).start()
+        ended = psbook("one", "--every", "0.05")
+        assert ended.exit_code == 0
+        assert "live · SSP(1)  stopped at" in ended.output and "worker-3" in ended.output
+        assert not handles[1].done
+        threading.Timer(1.0, handles[1].stop).start()
+        assert "stopped at" in psbook("--every", "0.05").output
+    finally:
+        for handle in handles:
+            handle.stop()
+            with pytest.raises(Stopped):
+                handle.result(60)
+    assert_clean(client)
