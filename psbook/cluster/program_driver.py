@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
+from distributed import get_client
 
 from psbook.cluster.program_task import ProgramNode
 from psbook.cluster.spec import Standing
 from psbook.core.messages import Message
+from psbook.data import Portion
 from psbook.hosts.driver import Outcome, measure
 from psbook.hosts.vitals import of_program
 from psbook.laws import Draws, Law
@@ -193,6 +195,8 @@ class MakeProgram:
         for module in self.modules:
             importlib.import_module(module)
         rank = self.plan.layout.programs.index(node.name)
+        if isinstance(data, Portion):
+            data = data.at(get_client)
         shards = [None] * len(self.plan.shards)
         shards[rank] = data
         return ProgramDriver(node, replace(self.plan, shards=shards), rank, self.law, self.level)

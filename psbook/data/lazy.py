@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,9 @@ class Lazy:
     graph : dict
         Tasks that make these leaves, and no others.
     remote : dict
-        By key, the keys of futures; where the futures were made, with themselves in `here`.
+        By key, the keys of futures.
+    here : dict
+        The futures themselves, of this process; see `at`.
     """
 
     label: str
@@ -77,21 +79,20 @@ class Lazy:
             values.update(zip(tasks, dask.get(graph, tasks), strict=True))
         return each(lambda leaf: leaf.rows(values[leaf.key]), self.tree)
 
-    def _fetched(self) -> dict[Hashable, Any]:
-        """Return the values of the futures, from wherever they lie."""
-        if not self.remote:
-            return {}
-        from distributed import Future, get_client
+    def at(self, client: Any) -> Lazy:
+        """Return the partition with futures of another client, which hold the values where they are."""
+        from distributed import Future
 
+        here = {key: Future(name, client) for key, name in self.remote.items()}
+        # As a future says that arrives from elsewhere: the scheduler tells this client of it from now on.
+        wanted = {"op": "client-desires-keys", "keys": list(self.remote.values()), "client": client.id}
+        client._send_to_scheduler(wanted)
+        return replace(self, here=here)
+
+    def _fetched(self) -> dict[Hashable, Any]:
+        """Return the values of the futures, from the processes where they lie."""
         try:
-            if self.here:
-                return {key: future.result() for key, future in self.here.items()}
-            client = get_client()
-            futures: dict[Hashable, Any] = {key: Future(name, client) for key, name in self.remote.items()}
-            client._send_to_scheduler(
-                {"op": "client-desires-keys", "keys": list(self.remote.values()), "client": client.id}
-            )  # as a future does that arrives from elsewhere
-            fetched: dict[Hashable, Any] = client.gather(futures, direct=True)
+            return {key: self.here[key].result() for key in self.remote}
         except Exception as error:
             raise DataError(
                 f"{self.label}: what the future {next(iter(self.remote.values()))!r} stood for cannot be had "
@@ -99,7 +100,6 @@ class Lazy:
                 "Scattered data is lost with its process: scatter it with replicas, or give the job the lazy "
                 "collection."
             ) from error
-        return fetched
 
 
 def is_lazy(data: Any) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from psbook.data.lazy import Lazy
 from psbook.data.partition import Partition
 
 if TYPE_CHECKING:
@@ -39,7 +40,15 @@ class Portion:
 
         return Stream(self)
 
-    def futures(self) -> Iterator[Any]:
-        """Yield the keys of the futures that the partitions lie in."""
-        for part in self.parts:
-            yield from getattr(part, "remote", {}).values()
+    def futures(self) -> list[Any]:
+        """Return the futures that the partitions lie in, where these were made."""
+        return [future for part in self.parts for future in getattr(part, "here", {}).values()]
+
+    def at(self, client: Callable[[], Any]) -> Portion:
+        """Return the portion in another process: its futures are then those of that process's client."""
+        if not any(getattr(part, "remote", None) for part in self.parts):
+            return self
+        there = client()
+        return replace(
+            self, parts=tuple(part.at(there) if isinstance(part, Lazy) else part for part in self.parts)
+        )
