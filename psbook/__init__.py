@@ -69,7 +69,7 @@ from psbook.versions import VERSION
 from psbook.worker import Worker
 
 if TYPE_CHECKING:
-    from psbook.cluster import Dask, FoundJob, find_job, jobs
+    from psbook.cluster import Dask, FoundJob, Served, find_job, jobs, served, unpublish
     from psbook.experiments import (
         Calibration,
         Comparison,
@@ -109,7 +109,9 @@ _LAZY = {
     "replay": "psbook.simulator.replay",
     "Hosts": "psbook.simulator",
     "Network": "psbook.simulator",
-    **dict.fromkeys(("Dask", "FoundJob", "find_job", "jobs"), "psbook.cluster"),
+    **dict.fromkeys(
+        ("Dask", "FoundJob", "Served", "find_job", "jobs", "served", "unpublish"), "psbook.cluster"
+    ),
     **dict.fromkeys(
         (
             "BurstyLoss",
@@ -169,9 +171,9 @@ __all__ = [
     "Exponential",
     "FTRLProximal",
     "Faults",
-    "Gamma",
     "FoundJob",
     "Handle",
+    "Gamma",
     "Hosts",
     "Job",
     "Join",
@@ -205,6 +207,7 @@ __all__ = [
     "Serial",
     "ShiftedExponential",
     "Simulator",
+    "Served",
     "SlowLink",
     "SlowNode",
     "SparseRows",
@@ -224,13 +227,16 @@ __all__ = [
     "gather",
     "parse_model",
     "find_job",
+    "jobs",
     "predict",
     "jobs",
     "replay",
     "sweep",
     "tree_aggregate",
+    "served",
     "what_if",
 ]
+    "unpublish",
 
 
 def __getattr__(name: str) -> Any:

@@ -310,3 +310,9 @@ def check_count(name: str, value: object) -> None:
     """Raise `InvalidJob` unless `value` is a whole number >= 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidJob(f"{name}={value!r}; required: a whole number >= 1.")
+
+
+def check_seed(value: object) -> None:
+    """Raise `InvalidJob` unless `value` is a whole number >= 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidJob(f"seed={value!r}; required: a whole number >= 0.")

@@ -24,7 +24,7 @@ from psbook.cluster.session import Session
 from psbook.cluster.spec import Spec
 from psbook.core.controls import CONTROLLER
 from psbook.core.routes import Routes, Segment
-from psbook.errors import NodeFailure, ProgramError, PsbookError
+from psbook.errors import NodeFailure, ProgramError, PsbookError, Stopped
 from psbook.evaluation import Piece, whole_tables
 from psbook.hosts.watching import Subject
 from psbook.job import Progress
@@ -56,6 +56,7 @@ class Options:
     name: str = ""
 
 
+    keep: str = ""
 class ClusterRun:
     """One run, from the client's side.
 
@@ -104,17 +105,19 @@ class ClusterRun:
             except KeyboardInterrupt:  # the second: the first one stops the run, see `psbook.stopping`
                 self.session.abandon()
                 raise
+                nodes = dict(self._ended)
+                for process in homes.values():
+                    nodes |= {name: home for name, home in process["nodes"].items() if name not in nodes}
+                error = self._raised or error or self._incomplete(nodes)
+                pieces = self._pieces(nodes)
+                if self.options.keep and (error is None or isinstance(error, Stopped)):
+                    error = self._keep(pieces) or error
             finally:
                 self.session.close()
-            nodes = dict(self._ended)
-            for process in homes.values():
-                nodes |= {name: home for name, home in process["nodes"].items() if name not in nodes}
-            error = self._raised or error or self._incomplete(nodes)
             if error is not None:
                 error.trace = self._trace(homes, nodes, error)
-                error.tables = self._tables(self._pieces(nodes))
+                error.tables = self._tables(pieces)
                 raise error
-            pieces = self._pieces(nodes)
             self._evaluate(nodes, pieces)
         progress(sum(nodes[node]["clock"] for node in self._clocked if node in nodes), self.evaluations.loss)
         results = {
@@ -201,6 +204,30 @@ class ClusterRun:
     def _evaluate(self, nodes: Mapping[str, Any], pieces: list[Piece]) -> None:
         """Evaluate what is left."""
         layout = self.plan.layout
+    def _keep(self, pieces: list[Piece]) -> PsbookError | None:
+        """Serve the tables from where they are, if no shard is lost; return what came between."""
+        if len(pieces) < len(self._last_map.segments):
+            return None
+        job, segments = self.plan.job, self._last_map.segments
+        kept = Kept(
+            self.options.keep,
+            self.spec.keep,
+            {name: bare(table) for name, table in job.tables.items()},
+            {name: (self.plan.seed, number) for number, name in enumerate(job.tables)},
+            {name: [each.keys(table.size) for each in segments] for name, table in job.tables.items()},
+            1 + self.plan.layout.safety.replicas,
+        )
+        readers = [self._reader(segment) for segment in segments]
+        places = list(zip(readers, range(len(segments)), [each.start for each in segments], strict=True))
+        sparse = [name for name, table in job.tables.items() if table.is_sparse]
+        try:
+            publish(self.session.client, kept, self.session.keep(sparse, places))
+        except OSError as cause:
+            error = NodeFailure(f"the run has ended, but its tables could not be kept: {cause}")
+            error.__cause__ = cause
+            return error
+        return None
+
         servers = [home for name, home in nodes.items() if layout.rank(name) is None]
         booked = [home["booked"] for name, home in nodes.items() if layout.rank(name) is not None]
         self.evaluations.finish(servers, pieces, max(booked))
@@ -280,7 +307,7 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
     used = [address for address in addresses if address in routes.values()]
     hosts = {f"process-{number}": address for number, address in enumerate(used)}
     return Spec(
-        uuid.uuid4().hex[:8],
+        run,
         VERSION,
         layout,
         {**routes, **hosts, CONTROLLER: scheduler},
@@ -290,6 +317,8 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
         plan.checkpoints,
         Subject.of(plan.job.name, plan.model, "dask", "s", options.name),
         options.path is not None,
-    )
         options.name,
+    run = uuid.uuid4().hex[:8]
         owner(),
+        f"psbook-kept-{run}" if options.keep else "",
+    )

@@ -24,7 +24,7 @@ from psbook.job import Job, Progress
 from psbook.laws import Law
 from psbook.laws.option import law_option
 from psbook.live import Source
-from psbook.plan import Plan, check_count
+from psbook.plan import Plan, check_count, check_seed
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
 from psbook.stopping import interruptible
@@ -71,6 +71,10 @@ class Dask:
     name : str
         Name by which `psbook.find_job` finds the job while it runs, and `psbook.jobs` lists it; a second job
         of that name is refused as long as the first one runs.
+    keep : str
+        Name under which the tables outlive the job, when it ends well or is stopped: their values stay in the
+        processes that hold them, for `psbook.served`, until `psbook.unpublish`; with ``safety``, as many
+        copies as it has replicas are kept too. Tables of the same name before are let go of.
 
     Raises
     ------
@@ -98,6 +102,7 @@ class Dask:
     network: None = None
     service: None = None
     name: str = ""
+    keep: str = ""
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -122,13 +127,13 @@ class Dask:
             raise InvalidJob(f"{self.target!r}; required: a distributed.Client, an address, or None.")
         if self.trace not in LEVELS:
             raise InvalidJob(f"trace={self.trace!r}; required: one of {', '.join(map(repr, LEVELS))}.")
-        if not isinstance(self.name, str):
-            raise InvalidJob(f"name={self.name!r}; required: a text, such as 'nightly'.")
+        for name in ("name", "keep"):
+            if not isinstance(getattr(self, name), str):
+                raise InvalidJob(f"{name}={getattr(self, name)!r}; required: a text, such as 'nightly'.")
         for name in ("lease", "patience"):
             if not getattr(self, name) > 0:
                 raise InvalidJob(f"{name}={getattr(self, name)!r}; required: seconds > 0.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InvalidJob(f"seed={self.seed!r}; required: a whole number >= 0.")
+        check_seed(self.seed)
 
     @contextlib.contextmanager
     def opened(self, nodes: int | None = None) -> Iterator[Dask]:
@@ -158,6 +163,11 @@ class Dask:
         stop: threading.Event,
         source: Source | None = None,
     ) -> Run:
+        if self.keep and self.target is None:
+            raise InvalidJob(
+                f"keep={self.keep!r} without a cluster; required: a client, or an address: a cluster that is "
+                "started for the run ends with it, and so would the tables."
+            )
         plan = Plan.of(job, model, self.workers, self.servers, self.seed, self.safety, self.checkpoints)
         with connected(self.target, len(plan.layout.programs) + self.servers) as client:
             addresses = processes(client)
@@ -165,7 +175,14 @@ class Dask:
             warn_unencrypted([str(client.scheduler_info()["address"]), *addresses])
             law = law_option("compute", self.compute)
             options = Options(
-                self.placement, law, self.trace, self.lease, self.patience, self.trace_path, self.name
+                self.placement,
+                law,
+                self.trace,
+                self.lease,
+                self.patience,
+                self.trace_path,
+                self.name,
+                self.keep,
             )
             run = ClusterRun(plan, options, client, addresses)
             if source is not None:

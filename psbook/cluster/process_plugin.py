@@ -15,6 +15,7 @@ from distributed.protocol import to_serialize
 
 from psbook.cluster import allocation, shares
 from psbook.cluster.failures import kind_of, pack
+from psbook.cluster.kept import put
 from psbook.cluster.plane import Plane, ProgramPlane
 from psbook.cluster.shield import shield, unshield
 from psbook.cluster.spec import (
@@ -34,6 +35,7 @@ from psbook.cluster.vitals import gather
 from psbook.core.controls import CONTROLLER
 from psbook.core.routes import Routes
 from psbook.errors import ProtocolError, PsbookError
+from psbook.evaluation import Piece
 
 if TYPE_CHECKING:
     from distributed.worker import Worker
@@ -118,6 +120,8 @@ class ProcessPlugin(WorkerPlugin):
         self.nodes: dict[str, Node] = {}
         self._sent_home: set[str] = set()
         self._given_up: list[Node] = []
+        self._last: dict[str, list[Piece]] = {}
+        """Values as they were sent home last, by server."""
         self.halted = ""
         self.routes = dict(self.spec.routes)
         self.safety = self.spec.layout.safety
@@ -293,17 +297,20 @@ class ProcessPlugin(WorkerPlugin):
 
     # The client's requests
 
-    async def _control(self, action: str, routes: Any = None) -> Any:
-        requests: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
+    async def _control(self, action: str, routes: Any = None, **arguments: Any) -> Any:
+        requests: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "collect": self._collect,
             "drain": self._drain,
         }
-        return await requests[action](routes)
+            "keep": self._keep,
+        return await requests[action](routes, **arguments)
 
     async def _collect(self, routes: Any) -> Any:
         last = None if routes is None else cloudpickle.loads(routes)
         home = {name: await node.collect(last) for name, node in self.nodes.items()}
         clock = {"offset": self.clock.offset, "error": self.offset_error}
+        if self.spec.keep:
+            self._last = {name: each["pieces"] for name, each in home.items() if "pieces" in each}
         ways = dict(self._plane.ways) if self._plane is not None else {}
         host = {"name": boot_id(), "cores": CPU_COUNT}
         share = shares.held()
@@ -311,6 +318,10 @@ class ProcessPlugin(WorkerPlugin):
         return to_serialize(answer)
 
     async def _drain(self, routes: Any) -> Any:
+    async def _keep(self, routes: Any, sparse: Any, places: Any) -> dict[str, int]:
+        """Leave shards here that shall outlive the run; return the bytes of each by its Dask key."""
+        return put(self.worker, self.spec.keep, sparse, places, self._last)
+
         """Send home what would be lost with this process: snapshots, rows, results of programs that ended."""
         nodes = list(self.nodes.items())
         streams = self.safety.active or self.spec.streams
@@ -334,14 +345,16 @@ class ProcessPlugin(WorkerPlugin):
                 controller = getattr(worker.scheduler, self.name)
                 await asyncio.wait_for(controller(action="leave", address=worker.address), LEAVE_SECONDS)
         self._halt(self.halted or "the worker process closes")
+                rows = [row for node in self.nodes.values() for row in node.rows()]
+                await asyncio.wait_for(controller(action="keep", rows=rows), LEAVE_SECONDS)
         for task in self._tasks:
             task.cancel()
         for node in (*self.nodes.values(), *self._given_up):
             with contextlib.suppress(Exception):
                 await node.close()
         self.nodes.clear()
-        if self._plane is not None:
         unshield(self.name)
             await self._plane.close()
+        if self._plane is not None:
             allocation.release()
         worker.handlers.pop(self.name, None)

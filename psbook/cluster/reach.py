@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from distributed import Client, get_client
 
-from psbook.cluster.connect import Target, connected
+from psbook.cluster.connect import CONNECT_SECONDS, Target, connected
 from psbook.errors import InvalidJob
 
 
@@ -29,12 +30,21 @@ def reached(target: Target) -> Iterator[Client]:
         If there is no client, or it is asynchronous.
     """
     if target is None:
-        try:
-            target = get_client()
-        except ValueError:
-            raise InvalidJob(
-                "no cluster was named, and this process has no Dask client; required: a client, the address "
-                "of a scheduler, or a call inside a Dask task."
-            ) from None
+        target = _present()
     with connected(target, 0) as client:
         yield client
+
+
+def _present() -> Client:
+    """Return the client that is here; a task's first call may meet another task's, which makes it."""
+    try:
+        client = get_client()
+    except ValueError:
+        raise InvalidJob(
+            "no cluster was named, and this process has no Dask client; required: a client, the address "
+            "of a scheduler, or a call inside a Dask task."
+        ) from None
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while client.status in ("newly-created", "connecting") and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return client

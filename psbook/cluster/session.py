@@ -122,7 +122,7 @@ class Session:
         """Send a value to the process of a node: straight there if that can be reached from here."""
         address = self.routes[node]
         if self._reached is None:
-            self._reached = self.client.sync(_reachable, address, self.client.security)
+            self._reached = self.client.sync(reachable, address, self.client.security)
         there: Future[Any] = self.client.scatter(value, workers=[address], direct=self._reached, hash=False)
         return there
 
@@ -283,6 +283,25 @@ class Session:
         answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there, "drain")
         return answers
 
+    def keep(
+        self, sparse: Sequence[str], places: Sequence[tuple[str, int, int]]
+    ) -> dict[str, dict[str, int]]:
+        """Leave shards in their processes; return the bytes of each by its Dask key, by address."""
+
+        async def keep(address: str) -> Any:
+            here = [place for place in places if self.routes[place[0]] == address]
+            message = {"op": self.spec.name, "action": "keep", "sparse": sparse, "places": here}
+            held = await self._scheduler.proxy(msg=message, worker=address)
+            if held is None:
+                raise ConnectionError(f"{address} takes no part in the run any more")
+            return held
+
+        async def all_keep() -> list[Any]:
+            return await asyncio.gather(*map(keep, addresses))
+
+        addresses = sorted({self.routes[server] for server, _, _ in places})
+        return dict(zip(addresses, self.client.sync(all_keep), strict=True))
+
     def _note(self, status: Mapping[str, Any]) -> None:
         self.gone, self.routes = set(status["gone"]), status["routes"]
         self._map, self.rows = status["map"], status["rows"]
@@ -384,7 +403,7 @@ def _later(before: Mapping[str, Any] | None, home: dict[str, Any]) -> dict[str, 
     return home
 
 
-async def _reachable(address: str, security: Any) -> bool:
+async def reachable(address: str, security: Any) -> bool:
     """Whether this machine can connect to a worker; behind a gateway it cannot."""
     try:
         comm = await connect(address, timeout=REACH_SECONDS, **security.get_connection_args("client"))

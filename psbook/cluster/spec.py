@@ -44,6 +44,8 @@ class Spec:
         Name by which the job can be found on its cluster; no two that run have the same.
     owner : str
         Who runs it, and where.
+    keep : str
+        What the Dask keys of its tables begin with, if they shall outlive it.
     """
 
     run: str
@@ -58,6 +60,7 @@ class Spec:
     streams: bool = False
     job: str = ""
     owner: str = ""
+    keep: str = ""
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from psbook.job import Job, Progress
 from psbook.laws import Law
 from psbook.laws.option import law_option
 from psbook.live import Source
-from psbook.plan import Plan, check_count
+from psbook.plan import Plan, check_count, check_seed
 from psbook.progress import ProgressBar
 from psbook.run import Handle, Run
 from psbook.simulator.cores import Hosts
@@ -129,8 +129,7 @@ class Simulator:
             raise InvalidJob(f"trace={self.trace!r}; required: one of {', '.join(map(repr, LEVELS))}.")
         if self.engine not in ENGINES:
             raise InvalidJob(f"engine={self.engine!r}; required: one of {', '.join(map(repr, ENGINES))}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InvalidJob(f"seed={self.seed!r}; required: a whole number >= 0.")
+        check_seed(self.seed)
 
     @property
     def label(self) -> str:
