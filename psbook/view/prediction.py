@@ -66,15 +66,15 @@ def plot_prediction(prediction: Prediction, run: Run | None = None, loss: float 
     seconds = prediction.seconds
     color = style_of(prediction.model.family).color
     below.plot(
-        [seconds.low, seconds.high], [0, 0], color=color, linewidth=6, alpha=0.35, solid_capstyle="butt"
+        [seconds.low, seconds.high], [-0.5, -0.5], color=color, linewidth=6, alpha=0.35, solid_capstyle="butt"
     )
-    below.plot([seconds.value], [0], marker="|", markersize=14, color=color, markeredgewidth=2.2)
+    below.plot([seconds.value], [-0.5], marker="|", markersize=14, color=color, markeredgewidth=2.2)
     below.set_ylim(-1, 1)
     text = f"ends after {seconds.value:.3g} s ({seconds.low:.3g} … {seconds.high:.3g})"
     if run is not None:
-        below.plot([run.seconds], [0], marker="o", markersize=6, color=INK)
+        below.plot([run.seconds], [-0.5], marker="o", markersize=6, color=INK)
         text += f"; the real run took {run.seconds:.3g} s"
-    haloed(below, text, (0, 0), xytext=(4, 0), va="center", fontsize=9, color=INK)
+    haloed(below, text, (0, 0.5), xytext=(4, 0), va="center", fontsize=9, color=INK)
     axes.set_xlim(left=0)
     figure.psbook_sentence = str(prediction)
     if run is not None:

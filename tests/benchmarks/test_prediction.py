@@ -68,7 +68,7 @@ JOBS = {
 @pytest.fixture(scope="module")
 def client():
     with (
-        LocalCluster(n_workers=4, threads_per_worker=2, memory_limit=0, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=4, threads_per_worker=2, memory_limit=0, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
