@@ -30,6 +30,7 @@ from psbook.core.consistency import (
 )
 from psbook.core.keys import KeyRange
 from psbook.core.layout import Safety
+from psbook.data import Partitions, read
 from psbook.errors import PsbookError
 from psbook.initial import Normal
 from psbook.job import Job, Role
@@ -172,8 +173,8 @@ __all__ = [
     "FTRLProximal",
     "Faults",
     "FoundJob",
-    "Handle",
     "Gamma",
+    "Handle",
     "Hosts",
     "Job",
     "Join",
@@ -195,6 +196,7 @@ __all__ = [
     "Optax",
     "Pareto",
     "Partition",
+    "Partitions",
     "Pause",
     "Prediction",
     "PsbookError",
@@ -205,9 +207,9 @@ __all__ = [
     "Run",
     "Safety",
     "Serial",
+    "Served",
     "ShiftedExponential",
     "Simulator",
-    "Served",
     "SlowLink",
     "SlowNode",
     "SparseRows",
@@ -224,19 +226,19 @@ __all__ = [
     "calibrate",
     "check_determinism",
     "compare",
-    "gather",
-    "parse_model",
     "find_job",
+    "gather",
     "jobs",
+    "parse_model",
     "predict",
-    "jobs",
+    "read",
     "replay",
+    "served",
     "sweep",
     "tree_aggregate",
-    "served",
+    "unpublish",
     "what_if",
 ]
-    "unpublish",
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,8 @@ from distributed import Client
 
 from psbook.cluster import shares
 from psbook.cluster.evaluations import Evaluations
+from psbook.cluster.kept import Kept, bare, publish
+from psbook.cluster.nearness import likings, nearer
 from psbook.cluster.placement import Placement, place
 from psbook.cluster.program_driver import MakeProgram, Unsendable
 from psbook.cluster.program_task import run_program
@@ -54,9 +56,9 @@ class Options:
     patience: float
     path: str | os.PathLike[str] | None = None
     name: str = ""
-
-
     keep: str = ""
+
+
 class ClusterRun:
     """One run, from the client's side.
 
@@ -75,7 +77,8 @@ class ClusterRun:
     def __init__(self, plan: Plan, options: Options, client: Client, addresses: list[str]) -> None:
         self.plan = plan
         self.options = options
-        self.spec = _spec(plan, options, str(client.scheduler_info()["address"]), addresses)
+        scheduler = str(client.scheduler_info()["address"])
+        self.spec = _spec(plan, options, scheduler, addresses, likings(plan, client))
         self.recorder = Recorder(options.level, options.path)
         self._raised: PsbookError | None = None
         self._ended: dict[str, Any] = {}
@@ -102,9 +105,6 @@ class ClusterRun:
                 )
                 self.session.halt()
                 homes = self.session.collect()
-            except KeyboardInterrupt:  # the second: the first one stops the run, see `psbook.stopping`
-                self.session.abandon()
-                raise
                 nodes = dict(self._ended)
                 for process in homes.values():
                     nodes |= {name: home for name, home in process["nodes"].items() if name not in nodes}
@@ -112,6 +112,9 @@ class ClusterRun:
                 pieces = self._pieces(nodes)
                 if self.options.keep and (error is None or isinstance(error, Stopped)):
                     error = self._keep(pieces) or error
+            except KeyboardInterrupt:  # the second: the first one stops the run, see `psbook.stopping`
+                self.session.abandon()
+                raise
             finally:
                 self.session.close()
             if error is not None:
@@ -201,9 +204,6 @@ class ClusterRun:
             return None
         return whole_tables(self.plan.job.tables, pieces)
 
-    def _evaluate(self, nodes: Mapping[str, Any], pieces: list[Piece]) -> None:
-        """Evaluate what is left."""
-        layout = self.plan.layout
     def _keep(self, pieces: list[Piece]) -> PsbookError | None:
         """Serve the tables from where they are, if no shard is lost; return what came between."""
         if len(pieces) < len(self._last_map.segments):
@@ -228,6 +228,9 @@ class ClusterRun:
             return error
         return None
 
+    def _evaluate(self, nodes: Mapping[str, Any], pieces: list[Piece]) -> None:
+        """Evaluate what is left."""
+        layout = self.plan.layout
         servers = [home for name, home in nodes.items() if layout.rank(name) is None]
         booked = [home["booked"] for name, home in nodes.items() if layout.rank(name) is not None]
         self.evaluations.finish(servers, pieces, max(booked))
@@ -275,8 +278,10 @@ class ClusterRun:
             hosts={address: home["host"]["name"] for address, home in homes.items()},
             cores={home["host"]["name"]: home["host"]["cores"] for home in homes.values()},
             busy_seconds={
-                name: node["busy"] for home in homes.values()
-                for name, node in home["nodes"].items() if "busy" in node
+                name: node["busy"]
+                for home in homes.values()
+                for name, node in home["nodes"].items()
+                if "busy" in node
             },
             engine="dask",
             trace_level=self.options.level,
@@ -284,8 +289,6 @@ class ClusterRun:
         )
 
 
-class Held:
-    """Keeps Dask from looking into a shard of data while it hands it out."""
 def owner() -> str:
     """Return who runs this process, and on which machine."""
     try:
@@ -294,6 +297,8 @@ def owner() -> str:
         return socket.gethostname()
 
 
+class Held:
+    """Keeps Dask from looking into a shard of data while it hands it out."""
 
     __slots__ = ("data",)
 
@@ -301,11 +306,20 @@ def owner() -> str:
         self.data = data
 
 
-def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) -> Spec:
+def _spec(
+    plan: Plan,
+    options: Options,
+    scheduler: str,
+    addresses: list[str],
+    likes: Mapping[str, Mapping[str, int]],
+) -> Spec:
     layout = plan.layout
     routes = place(layout.programs, layout.servers, addresses, options.placement)
+    if isinstance(options.placement, str):
+        routes |= nearer({program: routes[program] for program in layout.programs}, likes)
     used = [address for address in addresses if address in routes.values()]
     hosts = {f"process-{number}": address for number, address in enumerate(used)}
+    run = uuid.uuid4().hex[:8]
     return Spec(
         run,
         VERSION,
@@ -318,7 +332,6 @@ def _spec(plan: Plan, options: Options, scheduler: str, addresses: list[str]) ->
         Subject.of(plan.job.name, plan.model, "dask", "s", options.name),
         options.path is not None,
         options.name,
-    run = uuid.uuid4().hex[:8]
         owner(),
         f"psbook-kept-{run}" if options.keep else "",
     )

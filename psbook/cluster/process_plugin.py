@@ -13,7 +13,7 @@ from dask.system import CPU_COUNT
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import to_serialize
 
-from psbook.cluster import allocation, shares
+from psbook.cluster import allocation, interpreter, shares
 from psbook.cluster.failures import kind_of, pack
 from psbook.cluster.kept import put
 from psbook.cluster.plane import Plane, ProgramPlane
@@ -133,6 +133,7 @@ class ProcessPlugin(WorkerPlugin):
         shares.limit(worker.address, self.spec.processes)
         shield(self.name)
         allocation.hold()
+        interpreter.hold()
         self._plane = Plane(worker, self.spec.channel, self.routes, self._receive, self._broken)
         worker.handlers[self.name] = self._control
         await self._plane.open()
@@ -301,27 +302,27 @@ class ProcessPlugin(WorkerPlugin):
         requests: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "collect": self._collect,
             "drain": self._drain,
-        }
             "keep": self._keep,
+        }
         return await requests[action](routes, **arguments)
 
     async def _collect(self, routes: Any) -> Any:
         last = None if routes is None else cloudpickle.loads(routes)
         home = {name: await node.collect(last) for name, node in self.nodes.items()}
-        clock = {"offset": self.clock.offset, "error": self.offset_error}
         if self.spec.keep:
             self._last = {name: each["pieces"] for name, each in home.items() if "pieces" in each}
+        clock = {"offset": self.clock.offset, "error": self.offset_error}
         ways = dict(self._plane.ways) if self._plane is not None else {}
         host = {"name": boot_id(), "cores": CPU_COUNT}
         share = shares.held()
         answer = {"nodes": home, "clock": clock, "plane": ways, "host": host, "share": share}
         return to_serialize(answer)
 
-    async def _drain(self, routes: Any) -> Any:
     async def _keep(self, routes: Any, sparse: Any, places: Any) -> dict[str, int]:
         """Leave shards here that shall outlive the run; return the bytes of each by its Dask key."""
         return put(self.worker, self.spec.keep, sparse, places, self._last)
 
+    async def _drain(self, routes: Any) -> Any:
         """Send home what would be lost with this process: snapshots, rows, results of programs that ended."""
         nodes = list(self.nodes.items())
         streams = self.safety.active or self.spec.streams
@@ -344,9 +345,9 @@ class ProcessPlugin(WorkerPlugin):
             with contextlib.suppress(Exception):  # whoever does not let us go has given us up
                 controller = getattr(worker.scheduler, self.name)
                 await asyncio.wait_for(controller(action="leave", address=worker.address), LEAVE_SECONDS)
-        self._halt(self.halted or "the worker process closes")
                 rows = [row for node in self.nodes.values() for row in node.rows()]
                 await asyncio.wait_for(controller(action="keep", rows=rows), LEAVE_SECONDS)
+        self._halt(self.halted or "the worker process closes")
         for task in self._tasks:
             task.cancel()
         for node in (*self.nodes.values(), *self._given_up):
@@ -354,7 +355,8 @@ class ProcessPlugin(WorkerPlugin):
                 await node.close()
         self.nodes.clear()
         unshield(self.name)
-            await self._plane.close()
         if self._plane is not None:
+            await self._plane.close()
             allocation.release()
+            interpreter.release()
         worker.handlers.pop(self.name, None)
