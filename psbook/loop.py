@@ -113,7 +113,7 @@ class Loop:
     async def __call__(self, worker: Worker) -> None:
         """Run the loop: the program of each worker."""
         parameters, accrued = worker.saved or ([], None)
-        for batch in worker.batches():
+        async for batch in worker.batches():
             step = worker.iteration
             if step % self.n_fetch == 0:
                 parameters = await gather(*[worker.pull(table) for table in self.pulled])

@@ -109,6 +109,11 @@ class Plan:
         model.check(len(layout.clocked))
         if job.saved is not None:
             job.saved.check(job, layout.programs)
+            if getattr(job.data, "queue", False):
+                raise InvalidJob(
+                    "a checkpoint, and data from a queue; required: data dealt out, as ps.read(…, "
+                    "queue=False), since no checkpoint tells what the queue has handed out."
+                )
         data = psbook.data.split(job.data, first.count, seed)
         shards = data + [None] * (len(layout.programs) - first.count)
         every = 0 if job.evaluate is None else job.every or max(1, len(layout.clocked))
@@ -128,7 +133,7 @@ class Plan:
     ) -> ProgramHost:
         """Make the host of a program, at first or when it is started again."""
         job = self.job
-        data = self.shards[rank] if rank < len(self.shards) else None
+        data = self.shards[rank] if rank < len(self.shards) else joining(self.shards[0])
         if isinstance(data, Portion):
             data = data.open()
 
@@ -229,6 +234,11 @@ class Plan:
             "tables": {name: repr(table) for name, table in job.tables.items()},
             **backend,
         }
+
+
+def joining(shard: Any) -> Any:
+    """Return the data of a worker that joins: of a queue, of which each has all, the same; else none."""
+    return shard if isinstance(shard, Portion) and shard.queue else None
 
 
 async def ended(worker: Worker) -> None:

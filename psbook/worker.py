@@ -15,7 +15,9 @@ from psbook.assembly import assemble
 from psbook.core.commands import DoBarrier, DoCall, DoChangeModel, DoFlush, DoPull, DoPush
 from psbook.core.consistency import Consistency
 from psbook.data import Stream, batches
+from psbook.data.batching import check
 from psbook.errors import InvalidJob, NonFinite, UnknownTable
+from psbook.hosts.feed import Cut, Feed, QueueFeed
 from psbook.hosts.mailbox import Wanted
 from psbook.hosts.program import ProgramHost
 from psbook.hosts.threads import in_turn, rows_of, side_by_side
@@ -76,6 +78,7 @@ class Worker:
         self._data = data
         self.rng = generator(seed, "program", rank)
         self.saved: Any = None
+        self._queues = 0
         self._keeps = layout.safety.active or bool(layout.safety.checkpoint_every)
         if host.saved is not None:
             self.saved = host.saved["program"]
@@ -206,6 +209,7 @@ class Worker:
             "taken": supply.taken,
             "given": supply.given,
             "adopted": supply.taken_adopted,
+            "asked": (supply.asked, supply.before),
             "barriers": self._host.client.barriers,
             "rng": self.rng.bit_generator.state,
         }
@@ -320,8 +324,10 @@ class Worker:
         epochs: int | None = None,
         iterations: int | None = None,
         shuffle: bool = True,
-    ) -> Iterator[Any]:
+    ) -> Feed:
         """Cut this worker's data into batches, each epoch in a fresh order; defaults are the job's.
+
+        They can be taken by ``for``, and by ``async for``, which also works where a queue hands the data out.
 
         Parameters
         ----------
@@ -331,19 +337,31 @@ class Worker:
             How often through the data, or exactly how many batches.
         shuffle
             Fresh order in each epoch.
+
+        Notes
+        -----
+        Data in partitions is read as it is wanted, with two partitions in memory at most: rows are shuffled
+        within a partition, and the partitions among themselves. From a queue, a partition is named in
+        ``run.reports`` when its turn comes; one that a program has not worked through when it ends, or is
+        lost for good, is handed out again as a whole.
         """
-        given = self._batching
+        given, supply, host = self._batching, self._host.supply, self._host
         if epochs is None and iterations is None:
             epochs, iterations = given.epochs, given.iterations
-        supply = self._host.supply
-        if self._data is None and self._host.joined:
+        size = given.size if size is None else size
+        if isinstance(self._data, Stream) and self._data.queue:
+            check(size, epochs, iterations)
+            self._queues += 1
+            cut = Cut(size, 1 if epochs is None else epochs, iterations, self._seed, shuffle)
+            return QueueFeed(host, self._data, f"{self.role}/{self._queues}", cut)
+        if self._data is None and host.joined:
             own: Iterator[Any] = iter(())
         else:
             own = batches(
-                self._data, given.size if size is None else size, epochs=epochs, iterations=iterations,
-                seed=self._seed, worker=self._host.client.rank, shuffle=shuffle, skip=supply.skipped(),
+                self._data, size, epochs=epochs, iterations=iterations, seed=self._seed,
+                worker=host.client.rank, shuffle=shuffle, skip=supply.skipped(),
             )  # fmt: skip
-        return supply.feed(own, lambda: self._host.clock)
+        return Feed(supply.feed(own, lambda: host.clock))
 
     def upcoming(self) -> Any:
         """Return the batch that ``batches()`` will give next, and do not take it; ``None`` at the end.
@@ -361,14 +379,11 @@ class Worker:
         InvalidJob
             If a value is no number.
         """
-        host = self._host
         for name, value in values.items():
             if not isinstance(value, SupportsFloat):
                 raise InvalidJob(f"worker.report({name}={value!r}); required: a number.")
         for name, value in values.items():
-            host.recorder.add(
-                self.now, self.name, "report", clock=self.iteration, value=float(value), detail=name
-            )
+            self._host.report(name, float(value))
 
     # Channels
 

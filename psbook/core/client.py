@@ -12,6 +12,7 @@ from psbook.core.cache import Cache
 from psbook.core.collection import NO_READ
 from psbook.core.commands import (
     Command,
+    DoAsk,
     DoBarrier,
     DoCall,
     DoChangeModel,
@@ -26,9 +27,11 @@ from psbook.core.consistency import Consistency
 from psbook.core.controls import (
     CONTROLLER,
     Arrive,
+    Ask,
     Beat,
     ChangeModel,
     Finished,
+    Grant,
     Hello,
     ModelChanged,
     Release,
@@ -135,6 +138,8 @@ class Client:
         self._finishing: DoFinish | None = None
         self._flushes: list[tuple[set[MessageId], Pending]] = []
         self._barriers: dict[int, Pending] = {}
+        self._asking: tuple[Ask, Pending] | None = None
+        """What the program has asked a queue for; one piece at a time."""
         self._changing: deque[Pending] = deque()
         self._model_number = 0
         self._held: list[Complete] = []
@@ -160,6 +165,7 @@ class Client:
             DoClock: self._clock,
             DoFlush: self._flush,
             DoBarrier: self._arrive,
+            DoAsk: self._ask,
             DoCall: self._call,
             DoChangeModel: self._change_model,
             DoFinish: self._finish,
@@ -172,6 +178,7 @@ class Client:
             Rejoined: self._rejoined,
             Reroute: self._reroute,
             Release: self._released,
+            Grant: self._granted,
             ModelChanged: self._model_changed,
             RoundOver: self._round_over,
         }
@@ -445,6 +452,20 @@ class Client:
         pending = self._barriers.pop(release.number, None)
         return [] if pending is None else self._complete(pending, None, None)
 
+    def _ask(self, command: DoAsk, now: float) -> list[Action]:
+        ask = Ask(self.rank, command.queue, command.number)
+        self._asking = ask, Pending(command.ticket, now)
+        return [Send(CONTROLLER, ask)]
+
+    def _granted(self, grant: Grant, now: float) -> list[Action]:
+        if self._asking is None:
+            return []
+        ask, pending = self._asking
+        if (grant.queue, grant.number) != (ask.queue, ask.number):
+            return []
+        self._asking = None
+        return self._complete(pending, grant.item, None)
+
     def _change_model(self, command: DoChangeModel, now: float) -> list[Action]:
         self.model.check_change(command.model)
         self._changing.append(Pending(command.ticket, now))
@@ -512,7 +533,9 @@ class Client:
     def beat(self, now: float) -> list[Send]:
         """Say that the program lives, and what the controller may have missed."""
         waiting = self.barriers if self._barriers else 0
-        beat = Beat(self.node, self.incarnation, now, self.routes.epoch, self.started, waiting, self.finished)
+        asks = self._asking[0] if self._asking else None
+        epoch = self.routes.epoch
+        beat = Beat(self.node, self.incarnation, now, epoch, self.started, waiting, self.finished, asks)
         return [Send(CONTROLLER, beat)]
 
     def _resend(self, command: DoResend, now: float) -> list[Action]:

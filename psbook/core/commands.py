@@ -53,6 +53,15 @@ class DoBarrier:
 
 
 @dataclass(slots=True, eq=False)
+class DoAsk:
+    """Ask a queue for the `number`-th piece of work of this program."""
+
+    ticket: int
+    queue: str
+    number: int
+
+
+@dataclass(slots=True, eq=False)
 class DoCall:
     """Run a function on every shard of a table."""
 
@@ -83,5 +92,5 @@ class DoResend:
 
 
 Command: TypeAlias = (
-    DoResend | DoPull | DoPush | DoClock | DoFlush | DoBarrier | DoCall | DoChangeModel | DoFinish
+    DoResend | DoPull | DoPush | DoClock | DoFlush | DoBarrier | DoAsk | DoCall | DoChangeModel | DoFinish
 )

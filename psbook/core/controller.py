@@ -9,11 +9,13 @@ from psbook.core.actions import Action, Commit, End, Left, Lost, Orphaned, Resta
 from psbook.core.consistency import Consistency
 from psbook.core.controls import (
     Arrive,
+    Ask,
     Beat,
     ChangeModel,
     Failed,
     Finished,
     Frozen,
+    Grant,
     Hello,
     Installed,
     Kept,
@@ -30,6 +32,7 @@ from psbook.core.controls import (
 from psbook.core.layout import Layout
 from psbook.core.membership import MARGIN, Membership
 from psbook.core.messages import Message
+from psbook.core.queues import Queue
 from psbook.core.ring import POSITIONS
 from psbook.errors import ProtocolError
 
@@ -59,6 +62,8 @@ class Controller:
         self.absent = {*layout.programs, *layout.servers}
         self.active = set(range(len(layout.programs)))
         self.barriers: dict[tuple[str, int], set[int]] = {}
+        self.queues: dict[str, Queue] = {}
+        """Work that is handed out piece by piece."""
         self.membership = Membership(layout)
         self.heard: dict[str, float] = {}
         """When each node that may be lost was last heard of."""
@@ -81,6 +86,7 @@ class Controller:
         self._handlers: dict[type, Callable[[Any, float], list[Action]]] = {
             Hello: self._hello,
             Arrive: self._arrive,
+            Ask: self._ask,
             Finished: self._finished,
             Failed: self._failed,
             ChangeModel: self._change_model,
@@ -135,10 +141,22 @@ class Controller:
                 actions += [Send(self.layout.node(rank), Release(number)) for rank in there]
         return actions
 
+    def _ask(self, ask: Ask, now: float) -> list[Action]:
+        """Hand out a piece of work, or say again which it was."""
+        if ask.rank not in self.active:
+            return []
+        item = self.queues.setdefault(ask.queue, Queue()).ask(ask.rank, ask.number)
+        return [Send(self.layout.node(ask.rank), Grant(ask.queue, ask.number, item))]
+
+    def _give_back(self, rank: int) -> None:
+        for queue in self.queues.values():
+            queue.give_back(rank)
+
     def _finished(self, finished: Finished, now: float) -> list[Action]:
         if finished.rank not in self.active:
             return []
         self.active.discard(finished.rank)
+        self._give_back(finished.rank)
         return [*self._open_barriers(), *self._end()]
 
     def _end(self) -> list[Action]:
@@ -186,6 +204,8 @@ class Controller:
             actions.append(Send(beat.node, Start(self._opened.get(self.layout.role(rank), 0))))
         if beat.barrier:
             actions += self._arrive(Arrive(rank, beat.barrier), now)
+        if beat.asks is not None:
+            actions += self._ask(beat.asks, now)
         return actions + (self._finished(Finished(rank), now) if beat.finished else [])
 
     def _join(self, server: str) -> list[Action]:
@@ -265,6 +285,7 @@ class Controller:
         if self.layout.safety.lost_workers == "restart" or not self.layout.counts(rank):
             return [Restart(rank, incarnation + 1)]
         self.active.discard(rank)
+        self._give_back(rank)
         self.removed[rank], self._left[rank] = incarnation, set()
         actions = self._everywhere(lambda shard: Remove(shard, rank, incarnation))
         actions += [Orphaned(rank), *self._open_barriers()]

@@ -41,6 +41,24 @@ class Release:
 
 
 @dataclass(slots=True, eq=False)
+class Ask:
+    """A program asks a queue for its `number`-th piece of work, from 1; those before are done."""
+
+    rank: int
+    queue: str
+    number: int
+
+
+@dataclass(slots=True, eq=False)
+class Grant:
+    """The `number`-th piece of work of a program is `item`."""
+
+    queue: str
+    number: int
+    item: int
+
+
+@dataclass(slots=True, eq=False)
 class Finished:
     """A program has ended, and the shards know."""
 
@@ -194,7 +212,7 @@ class Reroute:
 class Beat:
     """A node lives. `incarnation` counts its starts, `epoch` is that of its map.
 
-    A program says whether it has started and finished, and at which barrier it waits.
+    A program says whether it has started and finished, at which barrier it waits, and what it asks for.
     """
 
     node: str
@@ -204,6 +222,7 @@ class Beat:
     started: bool = True
     barrier: int = 0
     finished: bool = False
+    asks: Ask | None = None
 
 
 @dataclass(slots=True, eq=False)

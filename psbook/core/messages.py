@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from psbook.core.controls import (
     Arrive,
+    Ask,
     Beat,
     ChangeModel,
     Failed,
@@ -21,6 +22,7 @@ from psbook.core.controls import (
     Forward,
     Freeze,
     Frozen,
+    Grant,
     Hello,
     Install,
     Installed,
@@ -287,8 +289,8 @@ Control: TypeAlias = Remove | SetModel
 """What the controller writes into the log of a shard."""
 
 Message: TypeAlias = (
-    Request | Reply | Reject | RoundOver | Batch | Hello | Start | Arrive | Release | Finished | Failed
-    | Control | ChangeModel | ModelSet | ModelChanged | Parcel | Forward | Stable | Lend | Install
+    Request | Reply | Reject | RoundOver | Batch | Hello | Start | Arrive | Release | Ask | Grant | Finished
+    | Failed | Control | ChangeModel | ModelSet | ModelChanged | Parcel | Forward | Stable | Lend | Install
     | Installed | Kept | Removed | Freeze | Frozen | Reroute | Beat | Lease
 )  # fmt: skip
 

@@ -83,7 +83,7 @@ class Lazy:
         """Return the partition with futures of another client, which hold the values where they are."""
         from distributed import Future
 
-        here = {key: Future(name, client) for key, name in self.remote.items()}
+        here: dict[Hashable, Any] = {key: Future(name, client) for key, name in self.remote.items()}
         # As a future says that arrives from elsewhere: the scheduler tells this client of it from now on.
         wanted = {"op": "client-desires-keys", "keys": list(self.remote.values()), "client": client.id}
         client._send_to_scheduler(wanted)

@@ -179,6 +179,11 @@ class ProgramHost:
         self._note(wanted.operation)
         self._mailbox.ask(wanted)
 
+    def report(self, name: str, value: float) -> None:
+        """Record a number by name."""
+        now = self.driver.now()
+        self.recorder.add(now, self.node, "report", clock=self.clock, value=float(value), detail=name)
+
     def took(self, parts: list[Part]) -> None:
         """The program has taken up a pulled value."""
         self.client.saw(parts)
@@ -196,7 +201,8 @@ class ProgramHost:
             self.saved = state
         if self.saved is not None:
             taken, given, adopted = (self.saved[name] for name in ("taken", "given", "adopted"))
-            self.supply = Supply(taken, given, adopted, self.supply.adopted)
+            asked = self.saved.get("asked", (0, 0))
+            self.supply = Supply(taken, given, adopted, self.supply.adopted, tuple(asked))
             self.client.barriers = self.saved["barriers"]
 
     def _begin(self) -> None:

@@ -44,7 +44,12 @@ class Supply:
     """
 
     def __init__(
-        self, taken: int = 0, given: int = 0, taken_adopted: int = 0, adopted: Iterable[Any] = ()
+        self,
+        taken: int = 0,
+        given: int = 0,
+        taken_adopted: int = 0,
+        adopted: Iterable[Any] = (),
+        asked: tuple[int, int] = (0, 0),
     ) -> None:
         self.taken = taken
         """Own batches that were taken, in all starts of the program."""
@@ -54,9 +59,20 @@ class Supply:
         """Batches of others that were taken."""
         self.adopted: list[Any] = list(adopted)
         """All batches that were taken over from others."""
+        self.asked, self.before = asked
+        """Pieces of work that a queue was asked for, and batches of those before the last."""
+        self._again = self.asked > 0
         self._skip = taken
         self._own = _Ahead(())
         self._recent: deque[tuple[int, Any]] = deque(maxlen=REMEMBERED)
+
+    def ask(self) -> int:
+        """Return the number of the piece to ask a queue for: the next, or that of before a restart."""
+        if not self._again:
+            self.before += self.taken
+            self.asked, self.taken = self.asked + 1, 0
+        self._again = False
+        return self.asked
 
     def skipped(self) -> int:
         """Return how many of the program's own batches were taken before it was started again, once."""
@@ -89,7 +105,9 @@ class Supply:
         return self.adopted[self.taken_adopted] if self.taken_adopted < len(self.adopted) else None
 
     def give(self, share: float) -> list[Any]:
-        """Give away a share of what is left, from the end."""
+        """Give away a share of what is left, from the end; what a queue hands out is everybody's already."""
+        if self.asked:
+            return []
         rest = list(self._own)
         kept = len(rest) - int(len(rest) * share)
         self._own = _Ahead(rest[:kept])
@@ -98,6 +116,8 @@ class Supply:
 
     def left(self, counted: int) -> list[Any]:
         """Return what a lost program leaves, once `counted` of its clocks have been counted everywhere."""
+        if self.asked:
+            return self.adopted[self.taken_adopted :]  # the queue hands the rest out again
         open_batches = [batch for clock, batch in self._recent if clock >= counted]
         return [*open_batches, *self._own, *self.adopted[self.taken_adopted :]]
 
