@@ -170,7 +170,9 @@ def reasons_of(servers: Mapping[str, ServerStatus]) -> dict[str, str]:
     where: dict[str, dict[str, list[str]]] = {}
     for name, server in servers.items():
         for held in server.parked:
-            where.setdefault(held.worker, {}).setdefault(held.why, []).append(name)
+            at = where.setdefault(held.worker, {}).setdefault(held.why, [])
+            if name not in at:  # it may hold for several shards
+                at.append(name)
     return {
         worker: "; ".join(
             f"{why} ({', '.join(at)})".strip() for why, at in sorted(whys.items(), reverse=True)

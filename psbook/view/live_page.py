@@ -41,7 +41,11 @@ def tables(status: Status) -> list[str]:
         )
         for name, program in status.programs.items()
     ]
-    servers = [(name, *server_cells(server)) for name, server in status.servers.items()]
+    away = {node: each.state for each in status.processes.values() for node in each.nodes}
+    servers = [
+        (name if away.get(name, "alive") == "alive" else f"{name} ({away[name]})", *server_cells(server))
+        for name, server in status.servers.items()
+    ]
     processes = [
         (name, each.address, each.state, ", ".join(each.nodes)) for name, each in status.processes.items()
     ]

@@ -123,6 +123,12 @@ def test_of_many_workers_the_slowest_and_the_fastest_are_drawn():
     assert left_out == 38
 
 
+def test_a_server_whose_process_is_away_is_marked():
+    away = {"process-0": ProcessStatus("tcp://10.0.0.1:99", "silent", ("server-0",), 3.0)}
+    assert "server-0 (silent)" in page(replace(RUNNING, processes=away), History())
+    assert "server-0 (" not in page(RUNNING, History()).partition("Servers")[2]
+
+
 def test_a_status_without_anything_is_still_a_picture():
     for status in (Status(), Status(state="ended"), replace(RUNNING, losses=((0.0, 0, float("nan")),))):
         ET.fromstring(picture(status, History()))
