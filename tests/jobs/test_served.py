@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
 
 import psbook as ps
 from psbook.errors import InvalidJob, InvalidKeys, NodeFailure, Stopped, UnknownTable
@@ -162,23 +161,21 @@ def test_a_stopped_job_leaves_what_it_had_learned(client, clean):
 
 
 @pytest.mark.parametrize("replicas", [0, 1])
-def test_a_holder_that_dies_costs_nothing_with_a_copy_and_is_named_without(replicas):
-    with (
-        LocalCluster(n_workers=3, threads_per_worker=2, dashboard_address=":0", memory_limit=0) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        safety = ps.Safety(replicas=1) if replicas else None
-        keep(client, safety=safety).result(60)
-        served = ps.served(client, "model")
-        wait_for_copies(served, 1 + replicas)
-        victim = min(served.workers)
-        os.kill(client.run(os.getpid, workers=[victim])[victim], signal.SIGKILL)
+def test_a_holder_that_dies_costs_nothing_with_a_copy_and_is_named_without(client, clean, replicas):
+    client.wait_for_workers(2, timeout=60)
+    keep(client, safety=ps.Safety(replicas=1) if replicas else None).result(60)
+    served = ps.served(client, "model")
+    wait_for_copies(served, 1 + replicas)
+    victim = min(served.workers)
+    os.kill(client.run(os.getpid, workers=[victim])[victim], signal.SIGKILL)
+    if replicas:
         expected = np.arange(ROWS)[:, None] + np.zeros((1, WIDTH))
-        if replicas:
-            np.testing.assert_array_equal(served.pull("rows"), expected)
-        else:
-            with pytest.raises(NodeFailure, match="shard"):
-                served.pull("rows")
+        np.testing.assert_array_equal(served.pull("rows"), expected)
+    else:
+        with pytest.raises(NodeFailure, match="shard"):
+            served.pull("rows")
+    served.unpublish()
+    client.wait_for_workers(2, timeout=60)
 
 
 def wait_for_copies(served, number, seconds=30.0):
