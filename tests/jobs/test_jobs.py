@@ -13,9 +13,13 @@ from distributed import Client
 
 import psbook as ps
 from psbook.errors import InvalidJob, Stopped, Unsupported
+from tests.cluster import survival
 from tests.cluster.conftest import assert_clean, state
 
 pytestmark = [pytest.mark.dask, pytest.mark.usefixtures("clean")]
+
+
+STEPS = 60
 
 
 async def for_ever(worker):
@@ -123,6 +127,31 @@ def test_jobs_of_several_clients_in_threads_do_not_disturb_each_other(client):
     clients[1].close()
     assert found == {number: [60.0 + number] * 4 for number in range(6)}
     assert ps.jobs(client)["state"].tail(6).tolist() == ["ended"] * 6
+
+
+def test_a_kill_that_hits_two_jobs_costs_neither_of_them_a_push(client):
+    """Both have programs and shards in the process that dies; each brings back its own."""
+    client.wait_for_workers(2, timeout=60)
+    safety = ps.Safety(replicas=1, atomic=True, lease=3.0, resend=0.5)
+    handles = [
+        survival.job(2, STEPS).start(
+            ps.Dask(client, workers=2, servers=2, safety=safety, seed=number, name=f"safe-{number}"),
+            ps.SSP(2),
+        )
+        for number in range(2)
+    ]
+    wait(lambda: all(handle.iterations > 10 for handle in handles), 60)
+    address, pid = min(client.run(os.getpid).items())
+    os.kill(pid, signal.SIGKILL)
+    for handle in handles:
+        run = handle.result(80)
+        assert {f"worker-{k}" for k in range(2)} & set(run.trace.of("lost")["node"])
+        numbers = run.tables["numbers"].reshape(2, survival.KEYS)
+        assert numbers.sum(axis=1).tolist() == [3.0 * STEPS] * 2
+        for rank in range(2):
+            acknowledged = run.results[f"worker-{rank}"]
+            assert acknowledged is None or acknowledged.tolist() == numbers[rank].tolist()
+    client.wait_for_workers(2, timeout=60)
 
 
 def test_a_job_ends_with_the_client_that_runs_it(client):
