@@ -20,7 +20,7 @@ from tests.core.machines import Shard
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 
-PAIRS, ITERATIONS, SECONDS = 6, 150, 0.02
+PAIRS, ITERATIONS, SECONDS = 10, 150, 0.02
 """Pairs of runs, iterations of each of four workers, and how long each lasts."""
 
 
@@ -75,7 +75,7 @@ def test_watching_costs_little_cpu_time():
         f"ratio {statistics.median(ratios):.3f} (from {ratios[0]:.3f} to {ratios[-1]:.3f}), "
         f"{1000 * statistics.median(more):.1f} ms of CPU for each second watched"
     )
-    assert statistics.median(ratios) < 1.15
+    assert statistics.median(ratios) < 1.25
 
 
 @pytest.mark.parametrize("workers", [8, 64, 512])
