@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0
 """How long processes may take to let go of their shards."""
 
+NOTICE = ("retire-workers", "worker-close-gracefully")
+"""What Dask calls the loss of a worker that is still there: somebody retires it, or its lifetime is over."""
+
 
 class ControllerPlugin(SchedulerPlugin):
     """Holds the run's controller, hears of lost processes, and answers processes and the client.
@@ -71,10 +74,14 @@ class ControllerPlugin(SchedulerPlugin):
             "leave": self._leave,
             "live": self.driver.vitals.answer,
             "stranger": self._stranger,
+            "keep": self._keep,
         }
         scheduler.handlers[self.name] = self._control
         dashboard.join(scheduler, self.spec.job or self.spec.run, self.driver.vitals.status)
         self._timers: list[asyncio.Task[None]] = [asyncio.create_task(self.driver.watch_leases())]
+        for address in self.spec.processes:
+            if address not in scheduler.workers:
+                self.driver.lost(address, "its process left the Dask cluster before the run began")
 
     # What processes and the client ask for
 
@@ -158,10 +165,16 @@ class ControllerPlugin(SchedulerPlugin):
 
     async def _leave(self, address: str) -> None:
         """Let a process go when others hold what it holds; it may ask, or Dask, or both."""
+        if self.driver.state == "starting":
+            return  # there is nothing to hand over yet, and no run without this process
         if address not in self._leaves:
             self.driver.people.leaving.add(address)
             self._leaves[address] = asyncio.create_task(self._hand_on(address))
         await asyncio.shield(self._leaves[address])
+
+    async def _keep(self, rows: list[Any]) -> None:
+        """Take the rows of a process that leaves, and that nobody will ask any more."""
+        self.driver.recorder.extend(rows)
 
     async def _hand_on(self, address: str) -> None:
         """Let others take over what a process holds; its programs go on elsewhere at once."""
@@ -186,7 +199,7 @@ class ControllerPlugin(SchedulerPlugin):
     def remove_worker(self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **_: Any) -> None:
         """Dask lost a worker, or lets it go; of one that it retires we hear while the process still lives."""
         driver = self.driver
-        retires = stimulus_id.startswith("retire-workers")
+        retires = stimulus_id.startswith(NOTICE)
         if driver.safety.active and driver.state == "running" and retires:
             self._timers.append(asyncio.create_task(self._leave(worker)))
         elif worker not in driver.people.leaving:

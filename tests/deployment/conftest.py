@@ -8,7 +8,6 @@ import pytest
 from .cleanup import Cleanup
 from .commands import Commands
 
-
 SECONDS = 230
 """What a test may take on a machine with other things to do."""
 
