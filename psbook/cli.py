@@ -233,7 +233,9 @@ def check(
 
 @app.command()
 def watch(
-    address: Annotated[str, typer.Argument(help="Address of the Dask scheduler, such as tcp://10.0.0.1:8786.")],
+    address: Annotated[
+        str, typer.Argument(help="Address of the Dask scheduler, such as tcp://10.0.0.1:8786.")
+    ],
     name: Annotated[
         str | None,
         typer.Argument(help="The job's name, if several run: psbook.Dask(name=…).", show_default=False),
@@ -259,6 +261,42 @@ def watch(
         shown = Watch(job, every)
         watch_in_terminal(shown)
     if shown.status is not None and shown.status.state == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def jobs(
+    address: Annotated[
+        str, typer.Argument(help="Address of the Dask scheduler, such as tcp://10.0.0.1:8786.")
+    ],
+) -> None:
+    """List the jobs of a cluster: those that run, and the last that have ended."""
+    from psbook.cluster import jobs as listed
+
+    found = listed(address)
+    shown = [column for column in found.columns if column != "error" or found["error"].any()]
+    typer.echo(found[shown].to_string(index=False) if len(found) else f"no jobs at {address}")
+
+
+@app.command()
+def stop(
+    address: Annotated[
+        str, typer.Argument(help="Address of the Dask scheduler, such as tcp://10.0.0.1:8786.")
+    ],
+    name: Annotated[str, typer.Argument(help="The job's name, or the id of its run; see psbook jobs.")],
+    wait: Annotated[float, typer.Option(help="Seconds to wait for its end.")] = 30.0,
+) -> None:
+    """Stop a job on a cluster; whoever runs it gets what it has learned.
+
+    Exit status 1 if it is over already.
+    """
+    from psbook.cluster import find_job
+
+    with find_job(address, name) as job:
+        over = job.done
+        job.stop()
+        typer.echo(f"{name}: {job.wait(wait)}{' before' if over else ''}")
+    if over:
         raise typer.Exit(1)
 
 

@@ -10,8 +10,10 @@ import time
 import numpy as np
 import pytest
 from distributed import Client
+from typer.testing import CliRunner
 
 import psbook as ps
+from psbook.cli import app
 from psbook.errors import InvalidJob, Stopped, Unsupported
 from tests.cluster import survival
 from tests.cluster.conftest import assert_clean, state
@@ -69,6 +71,20 @@ def test_a_job_is_listed_found_watched_and_stopped_from_another_client(client):
     assert caught.value.tables["w"][0] == (caught.value.trace.of("apply")["table"] == "w").sum()
     after = row(client, "nightly")
     assert after["state"] == "stopped" and after["fastest"] >= after["slowest"] > 0
+
+
+def test_the_command_line_lists_and_stops(client):
+    handle = started(client, "by-hand")
+    wait(lambda: handle.iterations > 0)
+    address = client.scheduler.address
+    listed = CliRunner().invoke(app, ["jobs", address])
+    assert "by-hand running" in " ".join(listed.output.split())
+    stopped = CliRunner().invoke(app, ["stop", address, "by-hand"])
+    assert stopped.exit_code == 0 and "by-hand: stopped" in stopped.output
+    with pytest.raises(Stopped):
+        handle.result(20)
+    again = CliRunner().invoke(app, ["stop", address, "by-hand"])
+    assert again.exit_code == 1 and "before" in again.output
 
 
 def test_a_name_is_refused_while_a_job_has_it_and_free_again_afterwards(client):
@@ -141,7 +157,7 @@ def test_a_kill_that_hits_two_jobs_costs_neither_of_them_a_push(client):
         for number in range(2)
     ]
     wait(lambda: all(handle.iterations > 10 for handle in handles), 60)
-    address, pid = min(client.run(os.getpid).items())
+    pid = min(client.run(os.getpid).values())
     os.kill(pid, signal.SIGKILL)
     for handle in handles:
         run = handle.result(80)
