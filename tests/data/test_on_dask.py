@@ -122,7 +122,7 @@ def test_a_partition_that_cannot_be_read_ends_the_run_by_its_name(client):
         job([broken(), broken()]).run(ps.Dask(client, workers=2), ps.BSP())
 
 
-def test_a_killed_worker_reads_its_partitions_again(tmp_path):
+def test_a_killed_worker_reads_its_partitions_again(client, tmp_path):
     """Partitions of the lost process are read once more, elsewhere; the model is that of a calm run."""
     log = tmp_path / "reads"
 
@@ -135,25 +135,18 @@ def test_a_killed_worker_reads_its_partitions_again(tmp_path):
                 file.write(f"{self.number} {os.getpid()}\n")
             return rows(self.number)
 
-    def reads():
-        return [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    def readers(number):
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [int(process) for n, process in map(str.split, lines) if int(n) == number]
 
-    data = ps.Partitions([Logged(k) for k in range(2)])
-    calm = job(shards(), epochs=20).run(ps.Simulator(workers=2, seed=0), ps.BSP()).tables["w"]
-    with (
-        LocalCluster(
-            n_workers=3, threads_per_worker=4, processes=True, memory_limit=0, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        backend = ps.Dask(client, workers=2, servers=2, compute=0.05, safety=ps.Safety(replicas=1, lease=1.0))
-        handle = job(data, epochs=20).start(backend, ps.BSP())
-        while len({process for _, process in reads()} if log.exists() else ()) < 2:
-            time.sleep(0.05)
-        (victim,) = [process for number, process in reads() if number == 1]
-        time.sleep(0.5)
-        os.kill(victim, 9)
-        run = handle.result()
-    again = {process for number, process in reads() if number == 1} - {victim}
-    assert len(again) == 1
+    calm = job(shards(), epochs=20).run(ps.Simulator(workers=2), ps.BSP()).tables["w"]
+    backend = ps.Dask(client, workers=2, servers=2, compute=0.05, safety=ps.Safety(replicas=1, lease=3.0))
+    handle = job(ps.Partitions([Logged(k) for k in range(2)]), epochs=20).start(backend, ps.BSP())
+    while not (readers(0) and readers(1)):
+        time.sleep(0.05)
+    (victim,) = readers(1)
+    os.kill(victim, 9)
+    run = handle.result()
+    assert (run.trace.frame.kind == "restart").any()
+    assert set(readers(1)) > {victim}
     assert run.tables["w"] == pytest.approx(calm, rel=1e-4)
