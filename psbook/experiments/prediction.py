@@ -75,6 +75,11 @@ def predict(
     InvalidJob
         If an argument makes no sense.
 
+    Notes
+    -----
+    Every simulated run computes every gradient: with a kernel that takes long, ask for few seeds, or predict
+    for a job with a lighter kernel and the same batches.
+
     Examples
     --------
     >>> import psbook as ps

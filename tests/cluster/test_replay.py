@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ def killed(client, victim, job, model, **options):
     handle = job.start(backend, model)
     while handle.iterations < 60:
         assert not handle.done, handle.result()
+        time.sleep(0.01)
     os.kill(pids[placement[victim]], signal.SIGKILL)
     return handle
 
