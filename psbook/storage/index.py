@@ -50,18 +50,19 @@ class KeyIndex:
 
     def find(self, keys: KeyArray) -> Slots:
         """Return each key's number, or −1."""
-        found = np.full(len(keys), -1, np.int64)
         if not self._count:
-            return found
-        left = np.arange(len(keys))
+            return np.full(len(keys), -1, np.int64)
         at = self._home(keys)
-        while left.size:
+        found = self._places[at]
+        # Most are found or missed at once; a place that is free, -1, is compared with the last key, in vain.
+        on = np.flatnonzero((found >= 0) & (self._keys[found] != keys))
+        at = at[on]
+        while on.size:
+            at = self._next(at)
             slots = self._places[at]
-            taken = slots >= 0
-            hit = taken & (self._keys[slots] == keys[left])
-            found[left[hit]] = slots[hit]
-            on = taken & ~hit
-            left, at = left[on], self._next(at[on])
+            found[on] = slots
+            other = (slots >= 0) & (self._keys[slots] != keys[on])
+            on, at = on[other], at[other]
         return found
 
     def insert(self, keys: KeyArray) -> Slots:

@@ -62,17 +62,23 @@ class SparseRows:
         value = self._rows(listed, slots)
         state = self._state_rows(value, slots)
         value.flags.writeable = False
-        self.put(listed, *self._arithmetic.apply(value, state, grad, given))
+        self._store(listed, slots, *self._arithmetic.apply(value, state, grad, given))
 
     def put(self, keys: Keys, value: Values, state: State | None = None) -> None:
         """Write rows and, if given, their state; without it, new rows get the state of their initial
         values.
         """
         listed = self._listed(keys)
+        slots = self._index.find(listed)
         if state is None:
-            slots = self._index.find(listed)
             state = self._state_rows(self._rows(listed, slots), slots)
-        slots = self._index.insert(listed)
+        self._store(listed, slots, value, state)
+
+    def _store(self, keys: KeyArray, slots: KeyArray, value: Values, state: State) -> None:
+        """Write rows and their state; `slots` are their places, −1 for rows that are not stored yet."""
+        absent = np.flatnonzero(slots < 0)
+        if absent.size:
+            slots[absent] = self._index.insert(keys[absent])
         self._values = grown(self._values, len(self._index))
         self._values[slots] = value
         for name, rows in state.items():
