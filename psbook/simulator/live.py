@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PATIENCE = 0.5
 """Real seconds to wait for the end of the event that goes on; a kernel that compiles may take longer."""
 
+GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples are spread evenly over the unit interval, without luck."""
+
 
 class Watched:
     """Status of a simulated run.
@@ -46,6 +49,9 @@ class Watched:
         self._subject = Subject.of(plan.job.name, plan.model, "simulator", "simulated s")
         self._meter = Meter()
         self._last: Status | None = None
+        self._due = -1.0
+        """Simulated time at which the next answer is due; negative if none is."""
+        self._part = 0.0
         self._answered = threading.Condition()
 
     def ask(self) -> Status | None:
@@ -56,28 +62,36 @@ class Watched:
                 self._answered.wait(PATIENCE)
             return self._last
 
-    def answer(self) -> None:
-        """Write the status down; on the thread of the run, between two events."""
-        self._tell(self._status("running"))
+    def between(self, now: float, following: float) -> None:
+        """Answer, if somebody asks, between two events; on the thread of the run.
+
+        Real time passes where kernels compute, at the start of an iteration: seen at the moment of the
+        question, nobody would ever be held. So it is put off by a part of an iteration of simulated time.
+        """
+        if self._due < 0:
+            self._part = (self._part + GOLDEN) % 1.0
+            ended = max((host.clock for host in self._simulation.programs), default=0)
+            self._due = now + self._part * now / max(ended, 1)
+        if following > self._due:
+            self._tell(self._status("running", self._due))
 
     def end(self, time: float, error: BaseException | None) -> None:
         """Write down how the run ended, and when."""
         if error is None:
-            status = self._status("ended")
+            self._tell(self._status("ended", time))
         else:
             state = "stopped" if isinstance(error, Stopped) else "failed"
-            status = self._status(state, f"{type(error).__name__}: {error}")
-        self._tell(replace(status, time=time))
+            self._tell(replace(self._status(state, time), error=f"{type(error).__name__}: {error}"))
 
     def _tell(self, status: Status) -> None:
         with self._answered:
             self._last = status
             self.wanted = False
+            self._due = -1.0
             self._answered.notify_all()
 
-    def _status(self, state: str, error: str = "") -> Status:
-        simulation = self._simulation
-        now, troubles = simulation.queue.now, self._troubles
+    def _status(self, state: str, now: float) -> Status:
+        simulation, troubles = self._simulation, self._troubles
         programs = {host.node: of_program(host, now) for host in simulation.programs}
         servers = {host.node: of_server(host, now) for host in simulation.servers}
         processes = {}
@@ -89,5 +103,4 @@ class Watched:
             if not process.alive and node in servers:
                 servers[node] |= {"parked": [], "more": 0}
         points = self._losses.points if self._losses is not None else ()
-        status = assemble(self._subject, now, state, programs, servers, processes, self._meter, points)
-        return replace(status, error=error)
+        return assemble(self._subject, now, state, programs, servers, processes, self._meter, points)

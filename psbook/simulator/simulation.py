@@ -205,8 +205,8 @@ class Simulation:
         )
 
     def _ask_to_stop(self) -> bool:
-        if self.watched.wanted and self.queue.peek() > self.queue.now:  # all of this instant has happened
-            self.watched.answer()
+        if self.watched.wanted:
+            self.watched.between(self.queue.now, self.queue.peek())
         if self._stop is not None and self._stop.is_set() and not self._over:
             self._over = True
             self._error = Stopped(STOPPED)
