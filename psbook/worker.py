@@ -14,8 +14,8 @@ import numpy.typing as npt
 from psbook.assembly import assemble
 from psbook.core.commands import DoBarrier, DoCall, DoChangeModel, DoFlush, DoPull, DoPush
 from psbook.core.consistency import Consistency
-from psbook.data import Stream, batches
-from psbook.data.batching import check
+from psbook.data import Stream, batches, whole
+from psbook.data.ordering import check
 from psbook.errors import InvalidJob, NonFinite, UnknownTable
 from psbook.hosts.feed import Cut, Feed, QueueFeed
 from psbook.hosts.mailbox import Wanted
@@ -110,7 +110,7 @@ class Worker:
 
         Of data in partitions this reads all that are its own into memory, which `batches` does not.
         """
-        return self._data.whole() if isinstance(self._data, Stream) else self._data
+        return whole(self._data)
 
     # Tables
 

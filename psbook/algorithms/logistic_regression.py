@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import log_softmax
 
+from psbook.data import whole
 from psbook.errors import InvalidJob
 from psbook.job import Job
 from psbook.kernels import Padding, accuracy, auc, log_loss, logistic, logistic_sparse, softmax, warm_up
@@ -149,7 +150,7 @@ class SparseProgram:
 
     def prepare(self, tables: Mapping[str, Table], data: Any, batching: Batching) -> None:
         """Compile the kernel for every shape that batches of this data can have."""
-        warm_up(Padding.of(data[0], self.batch_size))
+        warm_up(Padding.of(whole(data)[0], self.batch_size))
 
     async def __call__(self, worker: Worker) -> None:
         """Run the program of one worker."""

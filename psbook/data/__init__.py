@@ -5,13 +5,14 @@ these whose first axes are equally long. What comes out has the structure of wha
 """
 
 from psbook.data.accepting import accepted
-from psbook.data.batching import batches, order
+from psbook.data.batching import batches
+from psbook.data.ordering import order
 from psbook.data.partition import Partition
 from psbook.data.partitions import Partitions
 from psbook.data.portion import Portion
 from psbook.data.reading import read
 from psbook.data.splitting import split
-from psbook.data.stream import Stream
+from psbook.data.stream import Stream, whole
 from psbook.data.structure import join, rows, take
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "rows",
     "split",
     "take",
+    "whole",
 ]

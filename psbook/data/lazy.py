@@ -184,7 +184,7 @@ def _of_collections(data: Any, target: str | None) -> tuple[list[Any], list[Any]
 
     named = dict(leaves(data))
     for name, part in named.items():
-        if isinstance(part, Delayed) or not hasattr(part, "npartitions"):
+        if isinstance(part, Delayed) or not hasattr(type(part), "__dask_graph__"):
             raise InvalidJob(
                 f"{name} is {type(part).__name__}, where a Dask collection is wanted; required: all in "
                 "partitions, as da.from_array(y, chunks=X.chunks[0]); or a list of delayed objects or "
@@ -229,7 +229,7 @@ def _graph(collections: Sequence[Any]) -> dict[Hashable, Any]:
 
 def _in_rows(name: str, part: Any) -> Any:
     """Return a collection whose partitions are rows: an array with one chunk in every other axis."""
-    if not hasattr(part, "numblocks"):
+    if _kind(part) != "array":
         return part
     if not part.ndim:
         raise InvalidJob(f"{name} is a dask array without rows; required: at least one axis.")
@@ -247,7 +247,7 @@ def _check_equal(named: Mapping[str, Any]) -> None:
             f"{found}; required are equally many: y.rechunk(…) or df.repartition(…) as the first"
         )
     known = {name: part.chunks[0] for name, part in named.items()
-             if hasattr(part, "chunks") and not np.isnan(part.chunks[0]).any()}  # fmt: skip
+             if _kind(part) == "array" and not np.isnan(part.chunks[0]).any()}  # fmt: skip
     for i, lengths in enumerate(zip(*known.values(), strict=True)):
         if len(set(lengths)) > 1:
             found = ", ".join(f"{name} has {n} rows" for name, n in zip(known, lengths, strict=True))
@@ -257,10 +257,13 @@ def _check_equal(named: Mapping[str, Any]) -> None:
 
 
 def _kind(part: Any) -> str:
-    for kind, attribute in (("array", "numblocks"), ("frame", "divisions"), ("bag", "npartitions")):
-        if attribute in dir(part):  # a delayed object has every attribute, for `hasattr`
+    from dask.delayed import Delayed
+
+    # Asked of types: frames have an attribute for each column, delayed objects have every one.
+    for kind, attribute in (("array", "numblocks"), ("frame", "divisions")):
+        if hasattr(type(part), attribute):
             return kind
-    return "delayed"
+    return "delayed" if isinstance(part, Delayed) else "bag"
 
 
 def _target(name: str, part: Any, target: str | None) -> str | None:

@@ -98,7 +98,7 @@ def _parts(data: Any, target: str | None) -> Sequence[Partition]:
         return lazy.partitions(data, target)
     if target is not None:
         raise InvalidJob(f"target={target!r}; required: a dask dataframe whose column it is, or no target.")
-    if isinstance(data, list | tuple) and all(hasattr(part, "read") for part in data):
+    if isinstance(data, list | tuple) and all(hasattr(type(part), "read") for part in data):
         return data
     if isinstance(data, list):
         for position, part in enumerate(data):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from psbook.data.partitions import Partitions
 from psbook.data.structure import rows, take
 from psbook.errors import InvalidJob
 from psbook.laws.streams import generator
@@ -46,9 +47,8 @@ def split(data: Any, workers: int, seed: int = 0) -> list[Any]:
         raise InvalidJob(f"{workers} workers to split data among; required is at least 1")
     if data is None:
         return [None] * workers
-    if hasattr(data, "deal"):
-        dealt: list[Any] = data.deal(workers)
-        return dealt
+    if isinstance(data, Partitions):
+        return list(data.deal(workers))
     if isinstance(data, list):
         return _given(data, workers)
     n = rows(data)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psbook.data.batching import check
+from psbook.data.ordering import check
 from psbook.data.portion import Portion
 from psbook.data.shelf import Shelf
 from psbook.data.structure import join, take
@@ -23,6 +23,17 @@ from psbook.errors import DataError, InvalidJob
 from psbook.laws.streams import generator
 
 Ints = NDArray[np.int64]
+
+
+def whole(shard: Any) -> Any:
+    """Return all rows of a program's data: those in memory as they are, those in partitions read.
+
+    Examples
+    --------
+    >>> whole([1, 2])
+    [1, 2]
+    """
+    return shard.whole() if isinstance(shard, Stream) else shard
 
 
 class Stream:

@@ -156,3 +156,12 @@ def test_unequal_rows_that_only_show_when_read_are_named_with_the_partition():
     few = LABELS[da.from_array(Y > 0, chunks=((5, 3),))]  # of unknown length
     with pytest.raises(DataError, match=r"partition 0 .*data\[0\] has 5 rows, data\[1\] has 4"):
         list(data.batches(Partitions((BLOCKS, few)).deal(1)[0], 2))
+
+
+def test_columns_may_have_the_names_of_attributes():
+    named = pd.DataFrame(dict.fromkeys(("open", "deal", "batches", "chunks", "numblocks", "read"), Y))
+    lazy = dd.from_pandas(named, npartitions=2)
+    assert flat(Partitions(lazy).deal(1)[0].open().whole()) == flat(named)
+    assert [len(shard) for shard in data.split(named, 2)] == [4, 4]
+    assert len(list(data.batches(named, 4))) == 2
+    assert len(Partitions([named, named])) == 2
