@@ -275,6 +275,7 @@ class ClusterRun:
             clock_offsets={address: home["clock"] for address, home in homes.items()},
             plane={address: home["plane"] for address, home in homes.items()},
             **shares.meta(homes),
+            silent=sorted(self.session.gone - homes.keys()),
             hosts={address: home["host"]["name"] for address, home in homes.items()},
             cores={home["host"]["name"]: home["host"]["cores"] for home in homes.values()},
             busy_seconds={

@@ -14,6 +14,9 @@ PROPERTIES: tuple[Property, ...] = (
 )  # fmt: skip
 """Every property, in the order in which verdicts are given."""
 
+OF_ALL_ROWS = {"none invented", "staleness conserved", "time accounted"}
+"""Properties that a missing row breaks: what a lost process had not sent home proves nothing."""
+
 
 def check(trace: Trace) -> Verdicts:
     """Judge a trace, of either backend, by what its run promised.
@@ -28,8 +31,8 @@ def check(trace: Trace) -> Verdicts:
     Returns
     -------
     Verdicts
-        One a property; "unknown" where the state in which it could break was never reached, or where the
-        level of the trace leaves out the rows that would tell.
+        One a property; "unknown" where the state in which it could break was never reached, where the level
+        of the trace leaves out the rows that would tell, or where a process was lost with them.
 
     Examples
     --------
@@ -58,6 +61,9 @@ def _verdict(case: Case, each: Property) -> Verdict:
     why = found.why
     if found.holds is False:
         answer = "false"
+        if each.name in OF_ALL_ROWS and (silent := case.trace.meta.get("silent")):
+            answer = "unknown"
+            why = f"rows of {', '.join(silent)} were lost with the process, so it cannot be told; else: {why}"
     elif found.holds and found.reached:
         answer = "true"
     elif found.holds:
