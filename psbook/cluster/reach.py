@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from distributed import Client, get_client
+from distributed.comm import connect
 
 from psbook.cluster.connect import CONNECT_SECONDS, Target, connected
 from psbook.errors import InvalidJob
+
+REACH_SECONDS = 1.0
+"""A worker that does not answer the client by then is reached by way of the scheduler."""
 
 
 @contextlib.contextmanager
@@ -48,3 +53,13 @@ def _present() -> Client:
     while client.status in ("newly-created", "connecting") and time.monotonic() < deadline:
         time.sleep(0.005)
     return client
+
+
+async def reachable(address: str, security: Any) -> bool:
+    """Whether this machine can connect to a worker; behind a gateway it cannot."""
+    try:
+        comm = await connect(address, timeout=REACH_SECONDS, **security.get_connection_args("client"))
+    except OSError:
+        return False
+    await comm.close()
+    return True

@@ -15,8 +15,7 @@ from distributed.protocol import Serialize, to_serialize
 from psbook.assembly import SparseRows
 from psbook.cluster.connect import Target
 from psbook.cluster.kept import Kept, names, withdraw
-from psbook.cluster.reach import reached
-from psbook.cluster.session import reachable
+from psbook.cluster.reach import reachable, reached
 from psbook.core.keys import KeyRange, Slice, count
 from psbook.errors import InvalidJob, NodeFailure, UnknownTable
 from psbook.storage.combine import as_array

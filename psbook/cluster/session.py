@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import threading
@@ -12,13 +11,13 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 from distributed import Client, Future
-from distributed.comm import connect
-from distributed.protocol import Serialize
 
 from psbook.cluster.controller_plugin import ControllerPlugin
 from psbook.cluster.failures import named
 from psbook.cluster.guard import Guarded, warn_unusable
 from psbook.cluster.process_plugin import Node, ProcessPlugin
+from psbook.cluster.processes import Processes, later
+from psbook.cluster.reach import reachable
 from psbook.cluster.spec import Spec
 from psbook.core.routes import Routes, Segment
 from psbook.errors import ClusterError, NodeFailure, ProgramError, PsbookError
@@ -35,9 +34,6 @@ HALT_SECONDS = 1.0
 
 HANG_SECONDS = 10.0
 """The same after a failure, when a process may hang."""
-
-REACH_SECONDS = 1.0
-"""A worker that does not answer the client by then is reached by way of the scheduler."""
 
 TAKEN_BACK_SECONDS = 3.0
 """How long after an error of Dask's the controller may take to hear that the process is lost."""
@@ -89,6 +85,7 @@ class Session:
         self._opened = False
         self._registered = False
         self._scheduler: Any = client.scheduler
+        self._processes = Processes(client, spec.name)
         self._reached: bool | None = None
         self._tasks: dict[str, Future[Any]] = {}
         self._places: dict[str, str] = {}
@@ -257,9 +254,8 @@ class Session:
         deadline = time.monotonic() + COLLECT_SECONDS
         while True:
             self._note(self._status())
-            found: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there)
-            for address, home in found.items():
-                answers[address] = _later(answers.get(address), home)
+            for address, home in self._gather("collect").items():
+                answers[address] = later(answers.get(address), home)
             if self.failed_node or time.monotonic() > deadline or self._is_whole(answers):
                 return answers
             time.sleep(POLL_SECONDS)
@@ -280,27 +276,13 @@ class Session:
 
     def drain(self) -> dict[str, dict[str, Any]]:
         """Return what each process has to send home since the last call, by address."""
-        answers: dict[str, dict[str, Any]] = self.client.sync(self._collect, self._there, "drain")
-        return answers
+        return self._gather("drain")
 
     def keep(
         self, sparse: Sequence[str], places: Sequence[tuple[str, int, int]]
     ) -> dict[str, dict[str, int]]:
         """Leave shards in their processes; return the bytes of each by its Dask key, by address."""
-
-        async def keep(address: str) -> Any:
-            here = [place for place in places if self.routes[place[0]] == address]
-            message = {"op": self.spec.name, "action": "keep", "sparse": sparse, "places": here}
-            held = await self._scheduler.proxy(msg=message, worker=address)
-            if held is None:
-                raise ConnectionError(f"{address} takes no part in the run any more")
-            return held
-
-        async def all_keep() -> list[Any]:
-            return await asyncio.gather(*map(keep, addresses))
-
-        addresses = sorted({self.routes[server] for server, _, _ in places})
-        return dict(zip(addresses, self.client.sync(all_keep), strict=True))
+        return self._processes.keep(self.routes, sparse, places)
 
     def _note(self, status: Mapping[str, Any]) -> None:
         self.gone, self.routes = set(status["gone"]), status["routes"]
@@ -320,31 +302,9 @@ class Session:
         there = [at for node, at in self.routes.items() if node.startswith("process-")]
         return [address for address in there if address not in self.gone]
 
-    async def _collect(self, addresses: Sequence[str], action: str = "collect") -> dict[str, Any]:
-        # By way of the scheduler: a client need not reach the workers, on Kubernetes it often cannot.
-        async def one(address: str) -> Any:
-            message = {"op": self.spec.name, "action": action, "routes": self._map or None}
-            home = await asyncio.wait_for(self._scheduler.proxy(msg=message, worker=address), seconds)
-            return home.data if isinstance(home, Serialize) else home  # as it was, inside one process
-
-        async def silent() -> set[str]:
-            with contextlib.suppress(OSError):
-                status = await getattr(self._scheduler, self.spec.name)(action="status", wait=0.0)
-                return set(status["gone"])
-            return set(asked)  # without the scheduler there is no way to them
-
+    def _gather(self, action: str) -> dict[str, dict[str, Any]]:
         seconds = HANG_SECONDS if self.failed_node else COLLECT_SECONDS
-        asked = {address: asyncio.ensure_future(one(address)) for address in addresses}
-        pending: set[asyncio.Future[Any]] = set(asked.values())
-        while pending:
-            _, pending = await asyncio.wait(pending, timeout=POLL_SECONDS)
-            for address in await silent() & asked.keys() if pending else ():
-                asked[address].cancel()  # its process may never answer
-        await asyncio.gather(*asked.values(), return_exceptions=True)
-        return {
-            address: task.result() for address, task in asked.items()
-            if not task.cancelled() and task.exception() is None and isinstance(task.result(), dict)
-        }  # fmt: skip
+        return self._processes.ask(self._there, action, self._map, seconds)
 
     def close(self) -> None:
         """Leave the cluster as it was; safe to call at any time."""
@@ -391,26 +351,6 @@ def _raised(node: str, cause: BaseException | None) -> ProgramError:
     error = ProgramError(f"{node} did not run: {type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error
-
-
-def _later(before: Mapping[str, Any] | None, home: dict[str, Any]) -> dict[str, Any]:
-    """Put what a process sends home now behind what it sent before: rows and snapshots come once only."""
-    for name, node in home["nodes"].items():
-        earlier = before["nodes"].get(name, {}) if before else {}
-        for part in ("rows", "snapshots"):
-            if part in node:
-                node[part] = [*earlier.get(part, ()), *node[part]]
-    return home
-
-
-async def reachable(address: str, security: Any) -> bool:
-    """Whether this machine can connect to a worker; behind a gateway it cannot."""
-    try:
-        comm = await connect(address, timeout=REACH_SECONDS, **security.get_connection_args("client"))
-    except OSError:
-        return False
-    await comm.close()
-    return True
 
 
 def _not_started(absent: Sequence[str]) -> ClusterError:
