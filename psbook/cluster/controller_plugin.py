@@ -142,8 +142,8 @@ class ControllerPlugin(SchedulerPlugin):
         """Take everything of the run off the cluster; processes that hang are not waited for."""
         self.driver.end(None)
         if not self.driver.closing:
+            self.driver.closing = True
             note_end(self.scheduler, self)
-        self.driver.closing = True
         self._cancel_timers()
         self.scheduler.worker_plugins.pop(self.name, None)
         silent = self.driver.people.silent

@@ -85,6 +85,11 @@ class Dask:
     -----
     Values and clocks travel between the processes themselves; scheduler and client see the control messages,
     the data when it is handed out, and the snapshots for the evaluation.
+
+    A run belongs to the client that has started it, which evaluates, keeps the trace and starts lost programs
+    again; if that client disconnects, the run is stopped. A job that shall outlive its notebook is run by a
+    task of the cluster: ``client.submit(train)``, where ``train`` calls `distributed.secede` and runs the job
+    on ``ps.Dask(distributed.get_client(), name=…, keep=…)``.
     """
 
     target: Target = None

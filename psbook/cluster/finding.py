@@ -142,6 +142,8 @@ class FoundJob:
         plain = self._ask("live")
         if plain is not None:
             self._status = Status.from_dict(plain)
+            if self._status.over:  # its owner has still to fetch what it has learned
+                self._status = dataclasses.replace(self._status, state="running", error="")
         return self._status
 
     def watch(self) -> Any:

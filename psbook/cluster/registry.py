@@ -6,6 +6,7 @@ ended from Dask's own log of events, which forgets the oldest.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from psbook.errors import InvalidJob
@@ -28,6 +29,8 @@ Record = dict[str, Any]
 def record(plugin: ControllerPlugin) -> Record:
     """Return what is told of a job; `seconds` are the run's, `since` is by the scheduler's clock."""
     spec, status = plugin.spec, plugin.driver.vitals.status()
+    if status.over and not plugin.driver.closing:  # what it has learned is still to be fetched, or kept
+        status = dataclasses.replace(status, state="running", error="")
     clocks = [each.clock for each in status.programs.values() if each.counts]
     return {
         "name": spec.job or spec.run,

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, fire_and_forget
 from typer.testing import CliRunner
 
 import psbook as ps
@@ -181,9 +181,28 @@ def test_a_job_ends_with_the_client_that_runs_it(client):
         handle.result(30)
 
 
+def train_on_the_cluster():
+    """An ordinary task that runs a job: its worker is the job's client."""
+    from distributed import get_client, secede
+
+    secede()
+    job = ps.Job(count, tables={"w": ps.Table(4)})
+    return job.run(ps.Dask(get_client(), workers=2, name="detached", keep="model"), ps.BSP()).tables["w"]
+
+
+def test_a_job_that_a_task_runs_outlives_the_client_that_has_sent_it(client):
+    with Client(client.scheduler.address, set_as_default=False) as notebook:
+        fire_and_forget(notebook.submit(train_on_the_cluster, pure=False))
+        wait(lambda: "detached" in set(ps.jobs(client)["name"]), 60)
+    wait(lambda: row(client, "detached")["state"] not in ("starting", "running"), 60)
+    assert row(client, "detached")["state"] == "ended"
+    np.testing.assert_array_equal(ps.served(client, "model").pull("w"), 40.0)
+    ps.unpublish(client, "model")
+
+
 FOREGROUND = """
 import sys, psbook as ps
-from distributed import Client
+from distributed import Client, fire_and_forget
 from tests.jobs.test_jobs import for_ever
 
 if __name__ == "__main__":
