@@ -343,7 +343,7 @@ class Worker:
         Data in partitions is read as it is wanted, with two partitions in memory at most: rows are shuffled
         within a partition, and the partitions among themselves. From a queue, a partition is named in
         ``run.reports`` when its turn comes; one that a program has not worked through when it ends, or is
-        lost for good, is handed out again as a whole.
+        lost for good, is handed out again as a whole, as long as somebody asks.
         """
         given, supply, host = self._batching, self._host.supply, self._host
         if epochs is None and iterations is None:
