@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from psbook.hosts.server import ServerHost
 
 EXPLAINED = 12
-"""Held requests of a server that say why they wait, which costs O(workers) each; the rest is counted."""
+"""Held requests of a server that say why they wait, which costs O(workers) each."""
+
+NAMED = 256
+"""Of the rest, so many are named."""
 
 MEMORY = 50
 """Pushes that the moving mean of the staleness looks back on, about."""
@@ -125,7 +128,7 @@ def held(shards: Iterable[Shard], now: float) -> tuple[list[dict[str, Any]], int
         for shard, waiting in found[:EXPLAINED]
     ]
     rest = [{"worker": shard.layout.node(each.message.id.rank)} for shard, each in found[EXPLAINED:]]
-    told += rest[:EXPLAINED]
+    told += rest[:NAMED]
     return told, len(found) - len(told)
 
 

@@ -22,6 +22,10 @@ READINGS = 20
 """Readings that rates are made from: five seconds where there are four a second."""
 
 
+HELD = "held like others"
+"""Why a worker is held, where a server holds so many that it does not say it of each."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is watched: the part of a `psbook.live.Status` that does not change."""
@@ -175,7 +179,7 @@ def reasons_of(servers: Mapping[str, ServerStatus]) -> dict[str, str]:
                 at.append(name)
     return {
         worker: "; ".join(
-            f"{why} ({', '.join(at)})".strip() for why, at in sorted(whys.items(), reverse=True)
+            f"{why or HELD} ({', '.join(at)})".strip() for why, at in sorted(whys.items(), reverse=True)
         )
         for worker, whys in where.items()
     }

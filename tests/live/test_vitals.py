@@ -12,10 +12,11 @@ from psbook.cluster.population import Population
 from psbook.cluster.spec import Pulse, Spec, Trouble
 from psbook.cluster.vitals import Vitals, gather
 from psbook.core.consistency import SSP
-from psbook.hosts.watching import Losses, Meter, Subject, closed
-from psbook.live import ProgramStatus, Status
+from psbook.hosts.vitals import EXPLAINED, held
+from psbook.hosts.watching import HELD, Losses, Meter, Subject, closed, reasons_of
+from psbook.live import Held, ProgramStatus, ServerStatus, Status
 from psbook.trace import Recorder
-from tests.core.machines import layout
+from tests.core.machines import Shard, layout
 
 WHY = "worker-1 reads at clock 5; SSP(2) makes it wait: worker-0 at clock 2"
 
@@ -168,3 +169,17 @@ def test_a_run_that_told_nothing_is_known_by_its_trace():
     assert status.programs["worker-1"] == ProgramStatus(1, "ended")
     assert status.loss == 0.5 and not math.isnan(status.loss)
     assert closed(None, None, None).state == "ended"
+
+
+def test_of_many_held_reads_a_few_say_why_and_all_are_shown():
+    shard = Shard(40, SSP(0))
+    for rank in range(1, 40):
+        shard.clock(rank)
+        shard.pull(rank)
+    parked, more = held([shard.server], now=3.0)
+    assert len(parked) == 39 and more == 0
+    why = {each["worker"]: each.get("why", "") for each in parked}
+    assert why["worker-1"] == "worker-1 reads at clock 1; SSP(0) makes it wait: worker-0 at clock 0"
+    assert sum(bool(each) for each in why.values()) == EXPLAINED
+    reasons = reasons_of({"server-0": ServerStatus(parked=tuple(Held(**each) for each in parked))})
+    assert len(reasons) == 39 and reasons["worker-39"] == f"{HELD} (server-0)"
