@@ -222,7 +222,11 @@ def learned(text):
     return set(eval(values)), float(rounds)
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["a cluster elsewhere", "worker processes of its own"])
+@pytest.mark.parametrize(
+    "own",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["a cluster elsewhere", "worker processes of its own"],
+)
 def test_ctrl_c_in_a_terminal_ends_the_run_and_keeps_what_was_learned(client, project, own, tmp_path):
     """A terminal and a notebook interrupt all processes of the group, worker processes among them."""
     script = tmp_path / "foreground.py"
