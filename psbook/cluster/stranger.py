@@ -6,6 +6,7 @@ holds for every Python that Dask runs on.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import pickle
 import sys
@@ -57,8 +58,7 @@ def unpickled(name: str, version: str, python: str, pickled: bytes) -> WorkerPlu
     """
     here = "{}.{}".format(*sys.version_info[:2])
     try:
-        import psbook
-
+        psbook = importlib.import_module("psbook")  # whichever is there; this file belongs to none
         if (psbook.__version__, here) != (version, python):
             found = f"psbook {psbook.__version__} on Python {here}"
             return Stranger(
