@@ -22,8 +22,8 @@ class Queue:
     Notes
     -----
     A program that asks for its n-th piece again, as it was started again or its answer was lost, gets what it
-    got before. Asking for the next means that the one before is done. What comes back when every other program
-    has ended is left undone: nobody asks any more.
+    got before. Asking for the next means that the one before is done. What comes back when every
+    other program has ended is left undone: nobody asks any more.
 
     Examples
     --------
