@@ -24,6 +24,9 @@ ENOUGH = 8
 BOUND = 0.8
 """Share of their time that computations are on a core, from which on they are taken to be bound by it."""
 
+LEAST_BUSY = 0.2
+"""Share below which computations are taken to sleep, not to wait for a core that others have."""
+
 COMPILING = "compiling"
 WITHIN = ("network", "queued", "blocked")
 """Kinds of time that an iteration spends elsewhere than in its computation."""
@@ -108,8 +111,9 @@ def work_of(trace: Trace, cores: float | None = None) -> tuple[list[Work], Machi
     Notes
     -----
     While k computations were under way on a host of c cores, each is taken to have gone on at the rate
-    min(1, c/k). Where less than `BOUND` of the time was spent on a core (a computation that sleeps, or is
-    padded by a law), nothing is taken off.
+    min(1, c/k). If that leaves time in which they were not on a core, others had the cores, and fewer are taken
+    to be there. Where computations hardly were on a core at all, or were padded by a law, they slept, and
+    nothing is taken off.
     """
     require(trace, "a calibration", "clock", *SPANS)
     hosts = hosts_of(trace)
@@ -119,6 +123,10 @@ def work_of(trace: Trace, cores: float | None = None) -> tuple[list[Work], Machi
     spans = spans[spans["duration"] > 0]
     served = _served(spans, hosts, each) if hosts and np.isfinite(each) else spans["duration"].to_numpy()
     busy = _busy(trace, spans, served)
+    if busy < BOUND and cores is None and hosts and np.isfinite(each) and not _padded(trace):
+        each = _cores_had(trace, spans, hosts, each)
+        served = _served(spans, hosts, each)
+        busy = _busy(trace, spans, served)
     if busy < BOUND:
         served = spans["duration"].to_numpy()
         busy = _busy(trace, spans, served)
@@ -134,6 +142,30 @@ def _busy(trace: Trace, spans: pd.DataFrame, served: Floats) -> float:
     kernels = spans["node"].isin(list(told)).to_numpy() & (spans["detail"] != "program").to_numpy()
     total = float(served[kernels].sum())
     return min(1.0, sum(told.values()) / total) if total else 0.0
+
+
+def _padded(trace: Trace) -> bool:
+    """Whether computing was lengthened by sleeping."""
+    return trace.meta.get("backend") == "dask" and trace.meta.get("compute_label") != "as it takes"
+
+
+def _cores_had(trace: Trace, spans: pd.DataFrame, hosts: Mapping[str, str], cores: float) -> float:
+    """Return how many cores the workers had of a host that others used, too.
+
+    So many that under processor sharing they would have been on a core for as long as they were. Where that
+    is hardly at all, they slept, and had all cores.
+    """
+    if _busy(trace, spans, spans["duration"].to_numpy()) < LEAST_BUSY:
+        return cores
+    low, high = 0.0, cores
+    for _ in range(50):
+        middle = (low + high) / 2
+        # With too many cores there is more service than there was work done.
+        if _busy(trace, spans, _served(spans, hosts, middle)) < 1.0:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _served(spans: pd.DataFrame, hosts: Mapping[str, str], cores: float) -> Floats:

@@ -63,7 +63,7 @@ def job(kernel, iterations):
 STRAGGLERS = ps.LogNormal(0.04, 0.2).spells(0.03, 4.0, 3)
 JOBS = {
     "delays and slow spells": (job(gradient, 200), STRAGGLERS),
-    "cores that are shared": (job(laborious, 80), None),
+    "cores that are shared": (job(laborious, 60), None),
 }
 
 

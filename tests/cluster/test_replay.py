@@ -52,9 +52,13 @@ def killed(client, victim, job, model, **options):
 
 
 @pytest.mark.parametrize(
-    ("victim", "model"), [("server-0", ps.SSP(1)), ("worker-1", ps.ASP()), ("server-1", ps.BSP())],
-    ids=["server, SSP", "worker, ASP", "server, BSP"],
-)  # fmt: skip
+    ("victim", "model"),
+    [
+        pytest.param("server-0", ps.SSP(1), id="server, SSP"),
+        pytest.param("worker-1", ps.ASP(), id="worker, ASP", marks=pytest.mark.slow),
+        pytest.param("server-1", ps.BSP(), id="server, BSP", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_in_which_a_process_was_killed(victim, model):
     """The order of application was replicated, so all of the run can be made again."""
     job = JOBS["plain"].with_batches(size=8, iterations=150)
@@ -65,6 +69,7 @@ def test_a_run_in_which_a_process_was_killed(victim, model):
     assert_whole(job, run)
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_with_a_worker():
     """Nothing was made safe: the record ends with the worker, and the replay with the record."""
     job = JOBS["plain"].with_batches(size=8, iterations=150)

@@ -162,6 +162,16 @@ def test_work_on_shared_cores_comes_back():
     assert ps.calibrate(run, cores=3).works[0].seconds.mean() > 0.11  # as if none were shared
 
 
+def test_cores_that_others_had_are_not_counted():
+    """A machine of four cores, of which somebody else takes all but 1.4."""
+    law = ps.Gamma(0.1, 6.0)
+    run = recorded(SHORT, ps.ASP(), workers=3, compute=law, hosts=ps.Hosts(1.4))
+    trace = ps.Trace(run.trace.frame, {**run.meta, "cores": {"host-0": 4.0}})
+    calibration = ps.calibrate(trace)
+    assert calibration.machines.cores == pytest.approx(1.4, rel=1e-6)
+    np.testing.assert_allclose(calibration.works[1].seconds, law.times(1, 40, 5), rtol=1e-6)
+
+
 def test_what_only_passes_takes_no_core():
     run = recorded(SHORT, ps.ASP(), workers=3, compute=0.1, hosts=ps.Hosts(2, busy=0.1))
     calibration = ps.calibrate(run)
