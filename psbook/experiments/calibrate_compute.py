@@ -111,7 +111,7 @@ def work_of(trace: Trace, cores: float | None = None) -> tuple[list[Work], Machi
     Notes
     -----
     While k computations were under way on a host of c cores, each is taken to have gone on at the rate
-    min(1, c/k). If that leaves time in which they were not on a core, others had the cores, and fewer are taken
+    min(1, c/k). If that leaves time in which they were not on a core, others had the cores; fewer are taken
     to be there. Where computations hardly were on a core at all, or were padded by a law, they slept, and
     nothing is taken off.
     """
