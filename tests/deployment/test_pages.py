@@ -48,6 +48,7 @@ def test_every_test_and_error_that_a_page_names_is_there(project, page):
 
 
 @pytest.mark.dask
+@pytest.mark.slow
 def test_the_clusters_on_this_machine_run(project, capsys):
     names = {"__name__": "__main__"}
     for mark, language, text in blocks(project, "deployment.md"):
@@ -58,6 +59,7 @@ def test_the_clusters_on_this_machine_run(project, capsys):
 
 
 @pytest.mark.dask
+@pytest.mark.slow
 def test_the_cluster_by_the_command_line_runs_with_its_certificates(
     project, commands, tmp_path, monkeypatch, capsys
 ):

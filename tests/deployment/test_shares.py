@@ -63,6 +63,7 @@ def test_a_cluster_of_our_own_shares_the_machine_and_every_result_says_so(tmp_pa
     assert f"<dt>processes</dt><dd>{processes} process" in report and "JAX on cpu</dd>" in report
 
 
+@pytest.mark.slow
 def test_workers_that_others_started_share_it_too_and_what_the_user_said_holds(commands):
     address = commands.scheduler("--host", "127.0.0.1")
     plain = ["worker", address, "--no-nanny", "--no-dashboard", "--memory-limit", "0", "--nthreads"]
