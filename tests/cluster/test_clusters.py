@@ -103,7 +103,7 @@ def test_a_run_whose_client_is_interrupted_or_killed_leaves_the_cluster_clean(cl
     assert_clean(client, 20.0)
 
 
-def _wait(condition, seconds=20.0):
+def _wait(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
