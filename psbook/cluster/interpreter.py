@@ -8,9 +8,9 @@ import threading
 SWITCH_SECONDS = 5e-4
 """Longest turn of a thread that computes in Python, while others wait: Python's own is ten times as long.
 
-A program that computes in Python holds the interpreter, and the shards of its process answer between its turns
-only: a small pull then takes some .7 ms in the place of 5 to 6 (measured on two shared cores). JAX and numpy
-let go of the interpreter while they compute, and nobody waits for them.
+A program that computes in Python holds the interpreter, and the shards of its process answer between its
+turns only: a small pull then takes some .7 ms in the place of 5 to 6 (measured on two shared cores). JAX and
+numpy let go of the interpreter while they compute, and nobody waits for them.
 """
 
 _lock = threading.Lock()
