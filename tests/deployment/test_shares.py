@@ -33,6 +33,7 @@ async def look(worker):
     from jaxlib import xla_client
 
     await worker.compute(matrix_product, 500)
+    await worker.sleep(1.0)  # a thread names itself when it first runs, which a busy machine puts off
     preallocate = xla_client.generate_pjrt_gpu_plugin_options().get("preallocate", True)
     return {"threads": threads_of_xla(), "preallocate": preallocate}
 
