@@ -2,6 +2,6 @@
 
 from psbook.cluster.dask import Dask
 from psbook.cluster.finding import FoundJob, find_job, jobs
-from psbook.cluster.serving import Served, served, unpublish
+from psbook.cluster.kept.serving import Served, served, unpublish
 
 __all__ = ["Dask", "FoundJob", "Served", "find_job", "jobs", "served", "unpublish"]

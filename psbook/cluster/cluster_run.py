@@ -14,14 +14,14 @@ from typing import Any
 
 from distributed import Client
 
-from psbook.cluster import shares
 from psbook.cluster.evaluations import Evaluations
-from psbook.cluster.kept import Kept, bare, publish
+from psbook.cluster.kept.keeping import Kept, bare, publish
 from psbook.cluster.nearness import likings, nearer
 from psbook.cluster.placement import Placement, place
-from psbook.cluster.program_driver import MakeProgram, Unsendable
-from psbook.cluster.program_task import run_program
-from psbook.cluster.server_node import MakeServer
+from psbook.cluster.process import shares
+from psbook.cluster.process.program_driver import MakeProgram, Unsendable
+from psbook.cluster.process.program_task import run_program
+from psbook.cluster.process.server_node import MakeServer
 from psbook.cluster.session import Session
 from psbook.cluster.spec import Spec
 from psbook.core.controls import CONTROLLER

@@ -14,8 +14,8 @@ from distributed import Client
 
 from psbook.checkpoints import Checkpoints
 from psbook.cluster.cluster_run import ClusterRun, Options
-from psbook.cluster.connect import Target, check_versions, connected, processes
-from psbook.cluster.encryption import warn_unencrypted
+from psbook.cluster.joining.connect import Target, check_versions, connected, processes
+from psbook.cluster.joining.encryption import warn_unencrypted
 from psbook.cluster.placement import Placement
 from psbook.core.consistency import Consistency
 from psbook.core.layout import Safety

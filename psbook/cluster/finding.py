@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from distributed import Client
 
-from psbook.cluster.connect import Target
+from psbook.cluster.controller.registry import Record, listing
+from psbook.cluster.joining.connect import Target
 from psbook.cluster.reach import reached
-from psbook.cluster.registry import Record, listing
 from psbook.errors import ClusterError, InvalidJob, Unsupported
 from psbook.live import Status
 

@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client, get_client
 from distributed.comm import connect
 
-from psbook.cluster.connect import CONNECT_SECONDS, Target, connected
+from psbook.cluster.joining.connect import CONNECT_SECONDS, Target, connected
 from psbook.errors import InvalidJob
 
 REACH_SECONDS = 1.0

@@ -12,10 +12,10 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 from distributed import Client, Future
 
-from psbook.cluster.controller_plugin import ControllerPlugin
+from psbook.cluster.controller.plugin import ControllerPlugin
 from psbook.cluster.failures import named
-from psbook.cluster.guard import Guarded, warn_unusable
-from psbook.cluster.process_plugin import Node, ProcessPlugin
+from psbook.cluster.joining.guard import Guarded, warn_unusable
+from psbook.cluster.process.plugin import Node, ProcessPlugin
 from psbook.cluster.processes import Processes, later
 from psbook.cluster.reach import reachable
 from psbook.cluster.spec import Spec

@@ -13,7 +13,7 @@ import cloudpickle  # type: ignore[import-untyped]
 import pandas as pd
 from distributed import Client, Future, as_completed
 
-from psbook.cluster.connect import check_versions, connected, processes
+from psbook.cluster.joining.connect import check_versions, connected, processes
 from psbook.errors import ClusterError
 from psbook.experiments.points import SweepPoint
 from psbook.experiments.running import run_chunk

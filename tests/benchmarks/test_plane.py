@@ -12,7 +12,7 @@ import pytest
 from distributed import Client
 
 import psbook as ps
-from psbook.cluster.connect import local_cluster
+from psbook.cluster.joining.connect import local_cluster
 
 from . import transports
 from .transports import IN_FLIGHT, SIZES, SMALL, figures

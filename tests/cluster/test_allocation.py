@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from psbook.cluster import allocation
+from psbook.cluster.process import allocation
 
 pytestmark = pytest.mark.skipif(allocation._glibc() is None, reason="the C library is not glibc")
 
 COUNT_MAPPED = """
 import ctypes, numpy as np
-from psbook.cluster import allocation
+from psbook.cluster.process import allocation
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import psbook as ps
-from psbook.cluster.connect import processes
-from psbook.cluster.interpreter import SWITCH_SECONDS
+from psbook.cluster.joining.connect import processes
+from psbook.cluster.process.interpreter import SWITCH_SECONDS
 
 pytestmark = pytest.mark.dask
 

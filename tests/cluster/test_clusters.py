@@ -151,7 +151,8 @@ def _another_host(ahead):
     """Make this worker process believe that it runs on another machine, whose clock is ahead."""
     import types
 
-    from psbook.cluster import process_plugin, timing
+    from psbook.cluster import timing
+    from psbook.cluster.process import plugin as process_plugin
 
     if ahead:
         timing.time = types.SimpleNamespace(monotonic=lambda: time.monotonic() + ahead)

@@ -6,7 +6,7 @@ import time
 import pytest
 from distributed import Client, LocalCluster
 
-from psbook.cluster.connect import check_versions, connected, processes
+from psbook.cluster.joining.connect import check_versions, connected, processes
 from psbook.errors import ClusterError, InvalidJob
 
 pytestmark = pytest.mark.dask

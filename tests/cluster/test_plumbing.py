@@ -9,9 +9,9 @@ import uuid
 import numpy as np
 import pytest
 
-from psbook.cluster.connect import processes
+from psbook.cluster.joining.connect import processes
 from psbook.cluster.placement import place
-from psbook.cluster.program_task import run_program
+from psbook.cluster.process.program_task import run_program
 from psbook.cluster.session import Session
 from psbook.cluster.spec import Spec
 from psbook.core.layout import Layout

@@ -10,7 +10,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import psbook as ps
-from psbook.cluster.encryption import open_to_others, warn_unencrypted
+from psbook.cluster.joining.encryption import open_to_others, warn_unencrypted
 from psbook.errors import ClusterError, UnencryptedCluster
 
 from .commands import Commands

@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 
 from psbook.cluster.codec import decode, encode
-from psbook.cluster.leases import Leases
-from psbook.cluster.population import Population
+from psbook.cluster.controller.leases import Leases
+from psbook.cluster.controller.population import Population
+from psbook.cluster.live.vitals import Vitals, gather
 from psbook.cluster.spec import Pulse, Spec, Trouble
-from psbook.cluster.vitals import Vitals, gather
 from psbook.core.consistency import SSP
 from psbook.hosts.vitals import EXPLAINED, held
 from psbook.hosts.watching import HELD, Losses, Meter, Subject, closed, reasons_of

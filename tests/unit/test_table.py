@@ -59,7 +59,7 @@ def test_the_ways_to_make_a_table():
         {"aggregate": "mean", "update": Assign()},
         {"aggregate": "mean", "dtype": "int64"},
     ],
-    ids=lambda given: " ".join(given),
+    ids=" ".join,
 )
 def test_what_does_not_go_together_is_refused(arguments):
     with pytest.raises(InvalidJob, match="required"):

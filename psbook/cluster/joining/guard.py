@@ -11,7 +11,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from psbook.cluster import stranger
+from psbook.cluster.joining import stranger
 from psbook.errors import UnusableProcess
 from psbook.versions import VERSION
 

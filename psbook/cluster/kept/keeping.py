@@ -1,7 +1,7 @@
 """Tables that outlive their job: its shards stay, as Dask's own data, in the processes that held them.
 
 Dask counts them, shows their memory, hands them on when a worker retires and frees them when they are
-unpublished; only the reading of single rows is psbook's (`psbook.cluster.reading`).
+unpublished; only the reading of single rows is psbook's (`psbook.cluster.kept.reading`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Client, Future
 
-from psbook.cluster.connect import processes
-from psbook.cluster.reading import Reading
+from psbook.cluster.joining.connect import processes
+from psbook.cluster.kept.reading import Reading
 from psbook.core.keys import KeyRange, Partition
 from psbook.evaluation import Piece
 from psbook.storage.combine import as_array

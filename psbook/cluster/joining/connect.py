@@ -13,7 +13,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Security, Status
 from distributed.comm import get_address_host_port, normalize_address
 
-from psbook.cluster import shares
+from psbook.cluster.process import shares
 from psbook.errors import ClusterError, InvalidJob
 
 Target: TypeAlias = Client | str | None

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from psbook.cluster.process_plugin import ProcessPlugin
+from psbook.cluster.process.plugin import ProcessPlugin
 from psbook.cluster.spec import Fetch, Standing
 from psbook.core.actions import Action
 from psbook.core.controls import CONTROLLER, Reroute

@@ -13,7 +13,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 from distributed import get_client
 
-from psbook.cluster.program_task import ProgramNode
+from psbook.cluster.process.program_task import ProgramNode
 from psbook.cluster.spec import Standing
 from psbook.core.messages import Message
 from psbook.data import Portion

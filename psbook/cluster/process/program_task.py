@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from distributed import get_worker, secede
 
-from psbook.cluster.process_plugin import ProcessPlugin
+from psbook.cluster.process.plugin import ProcessPlugin
 from psbook.cluster.spec import Standing
 from psbook.core.controls import CONTROLLER
 from psbook.errors import ClusterError

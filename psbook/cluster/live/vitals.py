@@ -17,7 +17,7 @@ from psbook.hosts.watching import Losses, Meter, Subject, assemble
 from psbook.live import ProcessStatus, Status
 
 if TYPE_CHECKING:
-    from psbook.cluster.controller_driver import ControllerDriver
+    from psbook.cluster.controller.driver import ControllerDriver
 
 logger = logging.getLogger(__name__)
 

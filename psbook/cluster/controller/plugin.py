@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle  # type: ignore[import-untyped]
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from psbook.cluster import dashboard
-from psbook.cluster.controller_driver import ControllerDriver
-from psbook.cluster.population import servers_of
-from psbook.cluster.registry import note_end, refuse_second
+from psbook.cluster.controller.driver import ControllerDriver
+from psbook.cluster.controller.population import servers_of
+from psbook.cluster.controller.registry import note_end, refuse_second
+from psbook.cluster.live import dashboard
 from psbook.cluster.spec import Spec, Trouble
 from psbook.cluster.timing import boot_id
 from psbook.core.controls import CONTROLLER, Failed

@@ -13,11 +13,12 @@ from dask.system import CPU_COUNT
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import to_serialize
 
-from psbook.cluster import allocation, interpreter, shares
 from psbook.cluster.failures import kind_of, pack
-from psbook.cluster.kept import put
+from psbook.cluster.kept.keeping import put
+from psbook.cluster.live.vitals import gather
 from psbook.cluster.plane import Plane, ProgramPlane
-from psbook.cluster.shield import shield, unshield
+from psbook.cluster.process import allocation, interpreter, shares
+from psbook.cluster.process.shield import shield, unshield
 from psbook.cluster.spec import (
     Begin,
     Begun,
@@ -31,7 +32,6 @@ from psbook.cluster.spec import (
     nodes_of,
 )
 from psbook.cluster.timing import RunClock, boot_id, measure_offset
-from psbook.cluster.vitals import gather
 from psbook.core.controls import CONTROLLER
 from psbook.core.routes import Routes
 from psbook.errors import ProtocolError, PsbookError

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from psbook.checkpoints import Checkpoints
+from psbook.cluster.controller.leases import START_SECONDS, Leases
+from psbook.cluster.controller.population import Population, lost_text
+from psbook.cluster.controller.stuck import Standings, deadlock_text
 from psbook.cluster.failures import pack
-from psbook.cluster.leases import START_SECONDS, Leases
+from psbook.cluster.live.vitals import Vitals
 from psbook.cluster.plane import Plane
-from psbook.cluster.population import Population, lost_text
 from psbook.cluster.spec import Begin, Begun, Fetch, Halt, Members, Pulse, Severed, Spec, Trouble
-from psbook.cluster.stuck import Standings, deadlock_text
-from psbook.cluster.vitals import Vitals
 from psbook.core.actions import Action, Commit, End, Left, Lost, Restart, Restore, Send
 from psbook.core.controller import Controller
 from psbook.core.controls import CONTROLLER, Beat, Failed, Reroute, Start

@@ -13,8 +13,8 @@ from distributed import Client
 from distributed.protocol import Serialize, to_serialize
 
 from psbook.assembly import SparseRows
-from psbook.cluster.connect import Target
-from psbook.cluster.kept import Kept, names, withdraw
+from psbook.cluster.joining.connect import Target
+from psbook.cluster.kept.keeping import Kept, names, withdraw
 from psbook.cluster.reach import reachable, reached
 from psbook.core.keys import KeyRange, Slice, count
 from psbook.errors import InvalidJob, NodeFailure, UnknownTable

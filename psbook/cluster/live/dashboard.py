@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from tornado import web
 
-from psbook.cluster import metrics
+from psbook.cluster.live import metrics
 from psbook.live import Status
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from psbook.errors import InvalidJob
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
 
-    from psbook.cluster.controller_plugin import ControllerPlugin
+    from psbook.cluster.controller.plugin import ControllerPlugin
 
 TOPIC = "psbook-jobs"
 """Topic of Dask's events under which the ends of jobs are written."""

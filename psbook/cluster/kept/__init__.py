@@ -1,0 +1,1 @@
+"""Tables that outlive their job: kept where they lie, and read from there."""
