@@ -1,1 +1,1 @@
-"""The controller of a run, in the scheduler's process: who is there, lost or stuck; and which jobs there are."""
+"""The controller of a run, in the scheduler's process: who is there, lost or stuck, and which jobs run."""

@@ -1,7 +1,7 @@
 """A worker plugin opened in a process that may have no psbook, or another one.
 
-The text of this file travels with the plugin, see `psbook.cluster.joining.guard`: it imports nothing of psbook,
-and holds for every Python that Dask runs on.
+The text of this file travels with the plugin, see `psbook.cluster.joining.guard`: it imports nothing of
+psbook, and holds for every Python that Dask runs on.
 """
 
 from __future__ import annotations
