@@ -3,6 +3,7 @@
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 
@@ -10,7 +11,7 @@ import pytest
 def test_the_readme_example_runs_on_both_backends(project, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
-    example, survives, live, thousands, *_ = blocks
+    example, survives, live, thousands, predicts, *_ = blocks
     names = {"__name__": "__main__"}
     exec(compile(example, "README.md", "exec"), names)
     plt.close("all")
@@ -26,3 +27,6 @@ def test_the_readme_example_runs_on_both_backends(project, tmp_path, monkeypatch
     assert "ended at" in capsys.readouterr().out and names["handle"].done
     exec(compile(thousands, "README.md", "exec"), names)
     assert "SSP(3)" in capsys.readouterr().out
+    exec(compile(predicts, "README.md", "exec"), names)
+    assert np.array_equal(names["again"], names["run"].tables["w"])
+    assert "Interval(value=" in capsys.readouterr().out
