@@ -145,7 +145,7 @@ def publish(client: Client, kept: Kept, found: Mapping[str, Mapping[str, int]]) 
     client.register_plugin(Reading(kept.prefix))
     client.publish_dataset({info: kept, values: futures}, override=True)
     if before is not None:
-        client.unregister_worker_plugin(before.prefix)
+        _read_no_more(client, before.prefix)
 
 
 async def _tell(client: Client, found: Mapping[str, Mapping[str, int]]) -> list[Future[Any]]:
@@ -172,5 +172,19 @@ def withdraw(client: Client, name: str) -> bool:
         return False
     client.unpublish_dataset(info)
     client.unpublish_dataset(values)
-    client.unregister_worker_plugin(kept.prefix)
+    _read_no_more(client, kept.prefix)
     return True
+
+
+def _read_no_more(client: Client, plugin: str) -> None:
+    """Take the reading handler off the workers; one that has just died has none any more."""
+    try:
+        client.unregister_worker_plugin(plugin)
+    except OSError:
+        # The scheduler will not give it to new workers, but may have told some of the others only.
+        client.run(_remove, plugin, on_error="ignore")
+
+
+async def _remove(plugin: str, dask_worker: Any) -> None:
+    if plugin in dask_worker.plugins:
+        await dask_worker.plugin_remove(name=plugin)
