@@ -78,7 +78,7 @@ class Worker:
         self._data = data
         self.rng = generator(seed, "program", rank)
         self.saved: Any = None
-        self._queues = 0
+        self._queued = False
         self._keeps = layout.safety.active or bool(layout.safety.checkpoint_every)
         if host.saved is not None:
             self.saved = host.saved["program"]
@@ -351,9 +351,14 @@ class Worker:
         size = given.size if size is None else size
         if isinstance(self._data, Stream) and self._data.queue:
             check(size, epochs, iterations)
-            self._queues += 1
+            if self._queued:
+                raise InvalidJob(
+                    f"{self.name} calls worker.batches() a second time for data that a queue hands out; "
+                    "required: one loop over it. For several rounds give epochs=, or leave queue= out."
+                )
+            self._queued = True
             cut = Cut(size, 1 if epochs is None else epochs, iterations, self._seed, shuffle)
-            return QueueFeed(host, self._data, f"{self.role}/{self._queues}", cut)
+            return QueueFeed(host, self._data, self.role, cut)
         if self._data is None and host.joined:
             own: Iterator[Any] = iter(())
         else:
@@ -367,7 +372,8 @@ class Worker:
         """Return the batch that ``batches()`` will give next, and do not take it; ``None`` at the end.
 
         What it needs can so be pulled while the present batch is computed. If batches move between workers
-        while the run goes on, another one may come.
+        while the run goes on, another one may come; where a queue hands the data out, ``None`` comes at the
+        end of each partition, as nobody knows the next one yet.
         """
         return self._host.supply.upcoming()
 

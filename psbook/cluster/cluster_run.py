@@ -111,7 +111,10 @@ class ClusterRun:
                 error = self._raised or error or self._incomplete(nodes)
                 pieces = self._pieces(nodes)
                 if self.options.keep and (error is None or isinstance(error, Stopped)):
-                    error = self._keep(pieces) or error
+                    failure = self._keep(pieces)
+                    if error is not None and failure is not None:
+                        error.add_note(str(failure))
+                    error = error or failure
             except KeyboardInterrupt:  # the second: the first one stops the run, see `psbook.stopping`
                 self.session.abandon()
                 raise
@@ -205,9 +208,9 @@ class ClusterRun:
         return whole_tables(self.plan.job.tables, pieces)
 
     def _keep(self, pieces: list[Piece]) -> PsbookError | None:
-        """Serve the tables from where they are, if no shard is lost; return what came between."""
+        """Serve the tables from where they are, or return what came between."""
         if len(pieces) < len(self._last_map.segments):
-            return None
+            return NodeFailure("the run has ended, but its tables could not be kept: a shard is lost.")
         job, segments = self.plan.job, self._last_map.segments
         kept = Kept(
             self.options.keep,
@@ -222,7 +225,7 @@ class ClusterRun:
         sparse = [name for name, table in job.tables.items() if table.is_sparse]
         try:
             publish(self.session.client, kept, self.session.keep(sparse, places))
-        except OSError as cause:
+        except Exception as cause:  # noqa: BLE001  # a run that has ended well hands back what it has learned
             error = NodeFailure(f"the run has ended, but its tables could not be kept: {cause}")
             error.__cause__ = cause
             return error

@@ -61,7 +61,7 @@ def jobs(target: Target = None) -> pd.DataFrame:
     Examples
     --------
     >>> from distributed import Client
-    >>> with Client(processes=False, dashboard_address=":0", set_as_default=False) as client:
+    >>> with Client(processes=False, dashboard_address="127.0.0.1:0", set_as_default=False) as client:
     ...     len(jobs(client))
     0
     """
@@ -155,7 +155,7 @@ class FoundJob:
 
     @property
     def state(self) -> str:
-        """One of "starting", "running", "ended", "stopped" and "failed"."""
+        """One of "starting", "running", "ended", "stopped" and "failed"; "forgotten" if it ended long ago."""
         return str(self._look()["state"])
 
     @property
@@ -166,7 +166,7 @@ class FoundJob:
     @property
     def done(self) -> bool:
         """Whether the job is over."""
-        return self.state in ("ended", "stopped", "failed")
+        return self.state in ("ended", "stopped", "failed", "forgotten")
 
     def stop(self) -> None:
         """End the job; its owner's run raises `Stopped`, which carries trace and tables."""
@@ -215,7 +215,7 @@ class FoundJob:
         """Return what the scheduler knows of the job now."""
         if self._record["state"] in ("starting", "running"):
             now = [each for each in _records(self._client) if each["run"] == self._record["run"]]
-            self._record = now[-1] if now else {**self._record, "state": "ended"}
+            self._record = now[-1] if now else {**self._record, "state": "forgotten"}
         return self._record
 
     def _ask(self, action: str, **arguments: Any) -> Any:

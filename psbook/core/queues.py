@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import insort
 from dataclasses import dataclass, field
 
+from psbook.errors import ProtocolError
+
 
 @dataclass
 class Queue:
@@ -42,6 +44,8 @@ class Queue:
     def ask(self, rank: int, number: int) -> int:
         """Return the piece that is the `number`-th of a program, from 1."""
         given = self.given.setdefault(rank, [])
+        if not 1 <= number <= len(given) + 1:
+            raise ProtocolError(f"program {rank} asks for piece {number}, and has had {len(given)}")
         if number > len(given):
             given.append(self.returned.pop(0) if self.returned else self._next())
         return given[number - 1]

@@ -17,6 +17,7 @@ import psbook.data
 from psbook.errors import DataError, InvalidJob, Unsupported
 from psbook.job import Job
 from psbook.loop import Loop
+from psbook.run import Run
 from psbook.simulator.replay_numbers import Numbers
 from psbook.simulator.replay_order import Order, clocks_of
 from psbook.trace import Trace
@@ -65,7 +66,7 @@ class Replayed(dict[str, Any]):
         return f"<Replay of {said}, up to {self.cut or 'the end'}; clock {self.clock} is complete>"
 
 
-def replay(job: Job, trace: Trace, *, until: Until | None = None) -> Replayed:
+def replay(job: Job, trace: Run | Trace, *, until: Until | None = None) -> Replayed:
     """Return the tables of a recorded run, computed again in its order.
 
     Parameters
@@ -73,9 +74,9 @@ def replay(job: Job, trace: Trace, *, until: Until | None = None) -> Replayed:
     job
         The job that ran; its program is a `psbook.Loop`.
     trace
-        Of the run, at level "iterations" or "full", from the simulator or from Dask; also with lost messages,
-        and servers or workers that died and were replaced, and also the ``trace`` of the error that ended a
-        run.
+        Of the run, or the run itself, at level "iterations" or "full", from the simulator or from Dask; also
+        with lost messages, and servers or workers that died and were replaced, and also the ``trace`` of the
+        error that ended a run.
     until : float, "lost" or "possible", optional
         Where to stop: at a time, in seconds; when the first node was lost; or as far as the trace tells. The
         cut is consistent: every update up to that time is in, and no later one. By default the whole run.
@@ -113,6 +114,7 @@ def replay(job: Job, trace: Trace, *, until: Until | None = None) -> Replayed:
     >>> replay(job, run.trace, until=0.2)
     <Replay of 8 updates of 'w', up to 0.2 s; clock 0 is complete>
     """
+    trace = trace.trace if isinstance(trace, Run) else trace
     if not isinstance(job, Job) or not isinstance(trace, Trace):
         kinds = f"{type(job).__name__}, {type(trace).__name__}"
         raise InvalidJob(f"replay of {kinds}; required: a ps.Job and a ps.Trace, as run.trace.")

@@ -21,6 +21,9 @@ from tests.browser.lab import (
 )
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+LONGER = ("03_experiments", "07_predict")
+"""Half a minute and more; the fast tier runs them without a browser."""
+
 NOTEBOOKS = sorted(path for path in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 SECONDS = 180
 
@@ -82,7 +85,13 @@ def test_an_error_and_a_broken_picture_are_seen(lab: Lab, page: Page, tmp_path: 
     assert pictures(page, 1) == [False]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONGER else [])
+        for path in NOTEBOOKS
+    ],
+)
 def test_notebook_runs_and_its_pictures_are_drawn(path: Path, lab: Lab, page: Page, tmp_path: Path) -> None:
     notebook = Path(shutil.copy(path, lab.folder))
     show(page, lab, notebook, tmp_path / f"{path.stem}.png")

@@ -11,7 +11,7 @@ import pytest
 
 from psbook.cluster.plane import door
 from psbook.cluster.plane.door import Door, dial, is_wanted, ports
-from psbook.cluster.plane.framing import pack
+from psbook.cluster.plane.framing import MAGIC, PREFIX, pack
 from psbook.errors import ClusterError, Malformed
 
 LOCAL = "tcp://127.0.0.1:0"
@@ -45,7 +45,7 @@ def nobody(*_):
 
 
 async def visit(entrance, name="worker-0", gone=nobody):
-    return await dial(entrance, name, None, nobody, gone)
+    return await dial(entrance, name, LOCAL, None, nobody, gone)
 
 
 def soon(awaitable):
@@ -191,3 +191,51 @@ def test_the_way_is_configured():
         assert not is_wanted()
     with dask.config.set({"psbook.data-plane": "pigeons"}), pytest.raises(ClusterError, match="'pigeons'"):
         is_wanted()
+
+
+def test_nothing_is_reserved_for_what_follows_a_wrong_secret(monkeypatch):
+    taken = []
+    from psbook.cluster.plane.memory import Memory
+
+    take = Memory.take
+    monkeypatch.setattr(Memory, "take", lambda self, size: taken.append(size) or take(self, size))
+
+    async def main():
+        async with opened() as (visitors, entrance):
+            reader, writer = await asyncio.open_connection(entrance.host, entrance.port)
+            wrong = b"".join(map(bytes, pack(("worker-0", "", b"not the secret..", []))))
+            writer.write(wrong + PREFIX.pack(MAGIC, 2**20, 2**30) + bytes(100))
+            assert await soon(reader.read()) == b""
+            writer.close()
+            assert visitors.welcomed == []
+
+    asyncio.run(main())
+    assert taken == []
+
+
+def test_who_fails_the_handshake_leaves_nothing_behind():
+    from distributed.security import Security
+
+    security = Security.temporary()
+
+    async def main():
+        visitors = Visitors()
+        context = security.get_listen_args("worker")["ssl_context"]
+        await visitors.door.open("tls://127.0.0.1:0", context, [0])
+        entrance = visitors.door.entrance
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection(entrance.host, entrance.port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await soon(reader.read())
+            writer.close()
+        assert not visitors.door._strangers
+        wire = await dial(
+            entrance, "worker-0", LOCAL, security.get_connection_args("worker")["ssl_context"], nobody, nobody
+        )
+        wire.put(("worker-0", "server-0", b"encrypted", []))
+        wire.flush()
+        assert (await soon(visitors.items.get()))[1][2] == b"encrypted"
+        await wire.close()
+        await visitors.door.close()
+
+    asyncio.run(main())

@@ -118,6 +118,25 @@ def test_a_program_asks_and_is_answered_over_its_own_connection():
     run(main)
 
 
+def test_the_end_of_what_comes_in_costs_nothing_of_what_goes_out():
+    async def main(ends):
+        one, two = ends.planes
+        one.send("a", "b", 0)
+        two.send("b", "a", 0)
+        assert [await ends.next("b"), await ends.next("a")] == [("a", 0), ("b", 0)]
+        (inbound,) = one._door.wires
+        inbound.abort()
+        for number in range(1, 6):
+            one.send("a", "b", number)
+            assert await ends.next("b") == ("a", number)
+        address, _ = await asyncio.wait_for(ends.broken.get(), 30)
+        assert address in (ends.routes["a"], ends.routes["b"])
+        two.send("b", "a", "again")  # over a new stream
+        assert await ends.next("a") == ("b", "again")
+
+    run(main)
+
+
 def close_listening(plane):
     plane._door._server.close()
 

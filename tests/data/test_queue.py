@@ -159,3 +159,16 @@ def test_on_dask_a_queue_trains_the_same_rows():
     assert counted.tables["n"].tolist() == [2.0] * 24
     expected = trained.run(ps.Simulator(workers=2), ps.ASP()).tables["w"]
     assert run.tables["w"] == pytest.approx(expected, abs=0.3)
+
+
+def test_a_second_loop_over_a_queue_is_refused_by_name():
+    async def twice(worker):
+        for _ in range(2):
+            async for _ in worker.batches():
+                await worker.clock()
+
+    job = ps.Job(
+        twice, data=ps.Partitions([np.ones(4)] * 3, queue=True), tables={"w": ps.Table(1)}, batch_size=2
+    )
+    with pytest.raises(ps.errors.InvalidJob, match=r"a second time .* required: one loop"):
+        job.run(ps.Simulator(workers=2))

@@ -69,7 +69,8 @@ def test_the_cluster_by_the_command_line_runs_with_its_certificates(
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
     def here(text):
-        return text.replace("10.0.0.1", "127.0.0.1").replace("8786", str(port)).replace(":8787", ":0")
+        text = text.replace("10.0.0.1", "127.0.0.1").replace("10.0.0.2", "127.0.0.1")
+        return text.replace("8786", str(port)).replace(":8787", ":0")
 
     page = marked(project, "here", "scheduler", "worker", "client")
     certificates = commands.start("certificates", "bash", "-euc", page["here", "bash"], PATH=path)
@@ -81,7 +82,8 @@ def test_the_cluster_by_the_command_line_runs_with_its_certificates(
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     local = [text for mark, language, text in blocks(project, "deployment.md") if mark == "here"]
-    exec(local[0].split("if __name__")[0], names)  # the job
+    (tmp_path / "train.py").write_text(local[0].split("if __name__")[0])  # the job
+    monkeypatch.syspath_prepend(tmp_path)
     exec(compile(here(page["client", "python"]), "deployment.md", "exec"), names)
     assert "SSP(3) on dask, 4 workers in" in capsys.readouterr().out
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distributed import Client, Future
+from distributed import Client, Future, wait
 
 from psbook.cluster.joining.connect import processes
 from psbook.cluster.kept.reading import Reading
@@ -86,9 +86,9 @@ def names(name: str) -> tuple[str, str]:
     """Return the names of the two data sets that Dask publishes: what is known, and the values.
 
     >>> names("model")
-    ('psbook-model', 'psbook-model-values')
+    ('psbook-kept-model', 'psbook-values-model')
     """
-    return f"psbook-{name}", f"psbook-{name}-values"
+    return f"psbook-kept-{name}", f"psbook-values-{name}"
 
 
 def bare(table: Table) -> Table:
@@ -141,6 +141,8 @@ def publish(client: Client, kept: Kept, found: Mapping[str, Mapping[str, int]]) 
                 copied = f"{future.key}-copy-{number}"
                 at = others[number - 1]
                 futures.append(client.submit(_same, future, key=copied, workers=[at], pure=False))
+    with client.as_current():
+        wait(futures)  # a copy that is promised is there
     before = client.get_dataset(info, default=None)
     client.register_plugin(Reading(kept.prefix))
     client.publish_dataset({info: kept, values: futures}, override=True)

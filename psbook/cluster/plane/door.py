@@ -13,6 +13,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import dask
 from distributed.comm import get_address_host
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 STRANGERS = Limits(head=1024, body=0)
 """What is taken in from somebody who has not shown the secret."""
+
+MOST_STRANGERS = 64
+"""Connections that have not shown it yet, at most: each holds a buffer."""
 
 SHOW_SECONDS = 5.0
 """How long a stranger may take to show it."""
@@ -125,7 +129,10 @@ class Door:
         why: OSError | None = None
         for port in allowed:
             try:
-                self._server = await loop.create_server(self._stranger, host, port, ssl=context)
+                shaking = None if context is None else SHOW_SECONDS
+                self._server = await loop.create_server(
+                    self._stranger, host, port, ssl=context, ssl_handshake_timeout=shaking
+                )
             except OSError as error:
                 why = error
                 continue
@@ -135,25 +142,33 @@ class Door:
         raise why or OSError(f"no port of {list(allowed)} for {host}")
 
     def _stranger(self) -> Wire:
-        wire = Wire(self._shown, self._left, STRANGERS, self._after)
+        return _Visitor(self._came, self._shown, self._left, STRANGERS, self._after)
+
+    def _came(self, wire: Wire) -> None:
+        """Give a visitor some time; under TLS it has shown a certificate by now."""
+        if len(self._strangers) >= MOST_STRANGERS or self.entrance is None:
+            wire.abort()
+            return
         loop = asyncio.get_running_loop()
         self._strangers[wire] = loop.call_later(SHOW_SECONDS, wire.abort)
-        return wire
 
     def _shown(self, wire: Wire, item: Item) -> None:
         """Take the first message of a connection: it must be the secret."""
-        peer, _, secret, _ = item
-        if self.entrance is None or not hmac.compare_digest(secret, self.entrance.secret):
+        peer, home, secret, _ = item
+        timer = self._strangers.get(wire)
+        if self.entrance is None or timer is None or not hmac.compare_digest(secret, self.entrance.secret):
             raise Malformed("a connection began without the door's secret.")
-        self._strangers.pop(wire).cancel()
+        del self._strangers[wire]
+        timer.cancel()
         self.wires.add(wire)
-        wire.admit(peer, self._deliver)
+        wire.admit(peer, home, self._deliver)
         self._welcome(wire)
 
     def _left(self, wire: Wire, why: BaseException | None) -> None:
         timer = self._strangers.pop(wire, None)
         if timer is not None:
             timer.cancel()
+        if wire not in self.wires:
             logger.warning("psbook: a stranger at the data port was turned away: %s", why or "it left")
             return
         self.wires.discard(wire)
@@ -161,6 +176,7 @@ class Door:
 
     async def close(self) -> None:
         """Let nobody in any more, and let go of who is."""
+        self.entrance = None
         if self._server is not None:
             self._server.close()
         await asyncio.gather(*(wire.close() for wire in list(self.wires)))
@@ -168,15 +184,29 @@ class Door:
             wire.abort()
 
 
+class _Visitor(Wire):
+    """A connection from outside; its time begins when it is made, which under TLS a handshake precedes."""
+
+    def __init__(self, came: Callable[[Wire], object], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._came = came
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take up the connection."""
+        super().connection_made(transport)
+        self._came(self)
+
+
 async def dial(
     entrance: Entrance,
     name: str,
+    home: str,
     context: ssl.SSLContext | None,
     deliver: Deliver,
     gone: Gone,
     after: Callable[[], None] = lambda: None,
 ) -> Wire:
-    """Connect to a peer's door as `name`.
+    """Connect to a peer's door as `name`, of the process at `home`.
 
     Raises
     ------
@@ -189,6 +219,6 @@ async def dial(
         ssl=context if entrance.tls else None,
     )  # fmt: skip
     _, wire = await asyncio.wait_for(making, DIAL_SECONDS)
-    wire.put((name, "", entrance.secret, []))
+    wire.put((name, home, entrance.secret, []))
     wire.flush()
     return wire

@@ -122,7 +122,7 @@ class Unpacker:
         self._memory = Memory()
         self._limits = first or limits
         self._later = limits
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._buffer = memoryview(b"")
         self._start = self._stop = 0
         self._large: memoryview | None = None
         """What is being filled, if it is not the common buffer."""
@@ -134,6 +134,8 @@ class Unpacker:
         """Return where the next bytes go; never empty."""
         if self._large is not None:
             return self._large[self._filled :]
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(BUFFER_BYTES))  # only for a connection that brings something
         if self._start == self._stop:
             self._start = self._stop = 0
         elif self._stop == len(self._buffer):
@@ -142,15 +144,17 @@ class Unpacker:
             self._start, self._stop = 0, len(rest)
         return self._buffer[self._stop :]
 
-    def took(self, count: int) -> list[Item]:
-        """Say that `count` bytes have come; return the messages that are whole now."""
-        items: list[Item] = []
+    def took(self, count: int) -> Iterator[Item]:
+        """Say that `count` bytes have come; yield the messages that are whole now.
+
+        Each is yielded before the next is looked at, and all of them must be taken.
+        """
         if self._large is not None:
             self._filled += count
             if self._filled < len(self._large):
-                return items
+                return
             piece, self._large = self._large, None
-            self._next(piece, items)
+            yield from self._next(piece)
         else:
             self._stop += count
         while self._large is None:
@@ -166,13 +170,12 @@ class Unpacker:
                 piece = self._buffer[self._start : self._start + wanted]
                 self._start += wanted
                 # A body is copied: the buffer is used again, and its arrays live as long as somebody likes.
-                self._next(piece if self._head is None else self._filled_with(piece), items)
+                yield from self._next(piece if self._head is None else self._filled_with(piece))
             elif self._head is None and wanted <= len(self._buffer) // 2:
                 break  # `target` makes room for the rest
             else:
                 self._large = self._filled_with(self._buffer[self._start : self._stop], wanted)
                 self._start, self._filled = self._stop, waiting
-        return items
 
     def feed(self, data: bytes) -> list[Item]:
         """Take bytes in from memory; return the messages that are whole then."""
@@ -186,7 +189,7 @@ class Unpacker:
             rest = rest[count:]
         return items
 
-    def _next(self, piece: memoryview, items: list[Item]) -> None:
+    def _next(self, piece: memoryview) -> Iterator[Item]:
         """Take a head, or the body that it announced."""
         if self._head is None:
             self._head = self._read_head(piece)
@@ -195,8 +198,8 @@ class Unpacker:
             piece = memoryview(b"")
         source, destination, lengths, header = self._head
         self._head = self._lengths = None
+        yield source, destination, header, list(_cut(piece, lengths))
         self._limits = self._later
-        items.append((source, destination, header, list(_cut(piece, lengths))))
 
     def _filled_with(self, begin: memoryview, size: int | None = None) -> memoryview:
         """Return memory of a message's own that begins with some bytes."""

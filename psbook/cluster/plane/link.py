@@ -26,7 +26,7 @@ class Stream(Protocol):
         """Send what is queued, and close."""
 
 
-Open: TypeAlias = Callable[[], Awaitable[Stream]]
+Open: TypeAlias = Callable[["Link"], Awaitable[Stream]]
 
 
 class Link:
@@ -35,12 +35,12 @@ class Link:
     Parameters
     ----------
     open_stream
-        Finds out how to get there.
+        Finds out how to get there; gets the link, whose end the stream is to tell.
     failed
-        Called with what it raised, if it did.
+        Called with the link and what that raised, if it did.
     """
 
-    def __init__(self, open_stream: Open, failed: Callable[[BaseException], object]) -> None:
+    def __init__(self, open_stream: Open, failed: Callable[[Link, BaseException], object]) -> None:
         self.stream: Stream | None = None
         self._waiting: deque[Item] = deque()
         self._open = open_stream
@@ -63,10 +63,10 @@ class Link:
 
     async def _connect(self) -> None:
         try:
-            stream = await self._open()
+            stream = await self._open(self)
         except Exception as error:  # noqa: BLE001  # a task that raises would end unheard; this names it
             self._waiting.clear()
-            self._failed(error)
+            self._failed(self, error)
             return
         while self._waiting:
             stream.put(self._waiting.popleft())

@@ -55,10 +55,18 @@ class _Links:
         for way in dirty:
             way.flush()
 
+    def drop(self, address: str, link: Link) -> bool:
+        """Let go of a link; whether it still was the one to this address."""
+        if self.links.get(address) is not link:
+            return False
+        del self.links[address]
+        link.abort()
+        return True
+
     async def close(self) -> None:
         self.flush()
-        await asyncio.gather(*(link.close() for link in self.links.values()))
-        self.links.clear()
+        links, self.links = list(self.links.values()), {}
+        await asyncio.gather(*(link.close() for link in links))
 
 
 class Plane:
@@ -105,7 +113,7 @@ class Plane:
         self._shut = "the scheduler opens no port"
         """Why there is no door."""
         self._dials = False
-        self._comm_door = CommDoor(server, channel, self._came, self._lost_comm)
+        self._comm_door = CommDoor(server, channel, self._came, self._report)
 
     async def open(self) -> None:
         """Open a door for peers, if the configuration and the kind of the worker's address allow it."""
@@ -168,24 +176,29 @@ class Plane:
         if self.closed:
             return
         direct = self._direct.get(item[1])
-        if direct is not None:
+        if direct is not None and direct.home == address:
             self._out.put(direct, item)
             return
         link = self._out.links.get(address)
         if link is None:
-            link = Link(partial(self._open_way, address), partial(self.lost, address))
+            link = Link(partial(self._open_way, address), partial(self._lost, address))
             self._out.links[address] = link
         self._out.put(link, item)
 
-    async def _open_way(self, address: str) -> Stream:
+    async def _open_way(self, address: str, link: Link) -> Stream:
         entrance = await self.entrance(address)
         if entrance is not None:
-            gone: Any = partial(self._lost_wire, address)
+
+            def gone(_: Wire, why: BaseException | None) -> None:
+                self._lost(address, link, why)
+
             try:
-                return await dial(entrance, self.address, self.context, self._came_by_wire, gone)
+                return await dial(
+                    entrance, self.address, self.address, self.context, self._came_by_wire, gone
+                )
             except (OSError, TimeoutError) as error:
                 self._goes_by_comms(address, f"its port {entrance.port} cannot be reached: {error!r}")
-        return await open_stream(self._server, self.channel, address, partial(self.lost, address))
+        return await open_stream(self._server, self.channel, address, partial(self._lost, address, link))
 
     async def entrance(self, address: str) -> Entrance | None:
         """Ask a peer for its door; ``None``: there is no way through one."""
@@ -222,35 +235,31 @@ class Plane:
 
     # Ends
 
-    def lost(self, address: str, why: BaseException | None) -> None:
-        """Report a broken stream, unless the plane is being closed; the next message begins a new one."""
-        link = self._out.links.pop(address, None)
-        if link is not None:
-            link.abort()
+    def _lost(self, address: str, link: Link, why: BaseException | None) -> None:
+        """Report that the stream of a link broke, once; the next message begins a new one."""
+        if self._out.drop(address, link):
+            self._report(address, why)
+
+    def _report(self, address: str, why: BaseException | None) -> None:
         if not self.closed:
             why = why or ConnectionResetError("the other side closed it")
-            logger.info("psbook stream to %s broke: %r", address, why)
+            logger.info("psbook: a stream between %s and %s broke: %r", self.address, address, why)
             self._broken(address, why)
-
-    def _lost_wire(self, address: str, _: Wire, why: BaseException | None) -> None:
-        self.lost(address, why)
-
-    def _lost_comm(self, address: str, why: BaseException | None) -> None:
-        self.lost(address, why)
 
     def _left(self, wire: Wire, why: BaseException | None) -> None:
         """A peer's connection ended: a program's may, a process's means that it is gone."""
         if self._direct.get(wire.peer) is wire:
             del self._direct[wire.peer]
         if "://" in wire.peer:
-            self.lost(wire.peer, why)
+            self._report(wire.peer, why)
         elif why is not None:
             logger.warning("psbook: the connection of %s broke: %r", wire.peer, why)
 
     async def close(self) -> None:
         """Send what is queued, then end every stream and the handlers."""
-        await self._out.close()
+        closing = self._out.close()
         self.closed = True
+        await closing
         self._comm_door.close()
         self._server.handlers.pop(self._port_handler, None)
         if self._door is not None:
@@ -294,28 +303,25 @@ class ProgramPlane:
             self._out.links[address] = link
         self._out.put(link, checked((self.node, destination, *encode(message))))
 
-    async def _open_way(self, address: str) -> Stream:
+    async def _open_way(self, address: str, link: Link) -> Stream:
         process = self._process
         asking = asyncio.run_coroutine_threadsafe(process.entrance(address), process.loop)
         entrance = await asyncio.wrap_future(asking)
         if entrance is not None:
+
+            def gone(_: Wire, why: BaseException | None) -> None:
+                self._lost(address, link, why)
+
             with contextlib.suppress(OSError, TimeoutError):  # the process tries the same, and says why
-                gone: Any = partial(self._lost_wire, address)
-                return await dial(entrance, self.node, process.context, self._came, gone)
+                return await dial(entrance, self.node, process.address, process.context, self._came, gone)
         return _Through(process, address)
 
     def _came(self, wire: Wire, item: Item) -> None:
         source, _, header, frames = item
         self._receive(source, opened(header, frames))
 
-    def _lost_wire(self, address: str, _: Wire, why: BaseException | None) -> None:
-        self._lost(address, why)
-
-    def _lost(self, address: str, why: BaseException | None) -> None:
-        link = self._out.links.pop(address, None)
-        if link is not None:
-            link.abort()
-        if not self._closed:
+    def _lost(self, address: str, link: Link, why: BaseException | None) -> None:
+        if self._out.drop(address, link) and not self._closed:
             self._broken(address, why or ConnectionResetError("the other side closed it"))
 
     async def close(self) -> None:

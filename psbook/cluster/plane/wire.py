@@ -54,6 +54,9 @@ class Wire(asyncio.BufferedProtocol):
     ) -> None:
         self.peer = ""
         """Address, or node, of the other side, once it has said so."""
+        self.home = ""
+        """Address of its process."""
+        self._lost = False
         self._deliver = deliver
         self._gone = gone
         self._after = after
@@ -69,9 +72,9 @@ class Wire(asyncio.BufferedProtocol):
         self.received_bytes = 0
         """Bytes that came so far."""
 
-    def admit(self, peer: str, deliver: Deliver) -> None:
+    def admit(self, peer: str, home: str, deliver: Deliver) -> None:
         """Let the other side in: what it sends from now on goes to `deliver`."""
-        self.peer, self._deliver = peer, deliver
+        self.peer, self.home, self._deliver = peer, home, deliver
 
     # asyncio's protocol
 
@@ -107,7 +110,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end."""
-        self._transport = None
+        self._transport, self._lost = None, True
         self._out.clear()
         self._empty.set()
         self._gone(self, self._why or exc)
@@ -116,6 +119,8 @@ class Wire(asyncio.BufferedProtocol):
 
     def put(self, item: Item) -> None:
         """Queue a message; it goes with the next `flush`, or when enough are together."""
+        if self._lost:
+            return  # whoever sends will hear of it
         self._out.extend(pack(item))
         if len(self._out) >= TOGETHER:
             self.flush()

@@ -308,7 +308,7 @@ class ProcessPlugin(WorkerPlugin):
 
     async def _collect(self, routes: Any) -> Any:
         last = None if routes is None else cloudpickle.loads(routes)
-        home = {name: await node.collect(last) for name, node in self.nodes.items()}
+        home = {name: await node.collect(last) for name, node in list(self.nodes.items())}
         if self.spec.keep:
             self._last = {name: each["pieces"] for name, each in home.items() if "pieces" in each}
         clock = {"offset": self.clock.offset, "error": self.offset_error}

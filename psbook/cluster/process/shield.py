@@ -30,4 +30,5 @@ def unshield(run: str) -> None:
     _runs.discard(run)
     if not _runs and _before:
         with contextlib.suppress(ValueError):  # the process ends, and not on its main thread
-            signal.signal(signal.SIGINT, _before.pop() or signal.default_int_handler)
+            before = _before.pop()
+            signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
