@@ -51,7 +51,7 @@ def dependencies(pyproject: dict[str, Any]) -> list[str]:
 def test_readme_has_one_command_for_the_main_job_and_one_for_the_tests(readme: str, ci: str) -> None:
     main, tests = fenced(readme, "bash")
     assert main.count("\n") == tests.count("\n") == 1, "one command each"
-    assert main.endswith("psbook compare\n") and tests.endswith("pytest\n")
+    assert main.endswith("psbook compare\n") and tests.endswith("pytest -n auto\n")
     assert '"$(readme 1)"' in ci and '"$(readme 2)"' in ci, ".ci/run runs them to the letter"
 
 
