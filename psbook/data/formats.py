@@ -64,6 +64,7 @@ class Format:
     zero_based: bool
     signs: bool
     delimiter: str
+    labels: str = "float32"
     columns: tuple[str, ...] = ()
 
     def with_columns(self, columns: Sequence[str], header: bool | None, name: str) -> Format:
@@ -105,7 +106,7 @@ class Format:
     def table(self, values: NDArray[np.float64], names: Sequence[str]) -> Any:
         """Return the rows of a table of numbers."""
         X = np.ascontiguousarray(values[:, [names.index(name) for name in self.features]], np.float32)
-        return X, whole(values[:, names.index(str(self.target))])
+        return X, labelled(values[:, names.index(str(self.target))], self.labels)
 
     def check(self, names: Sequence[str]) -> None:
         """Raise `DataError` unless a file has the columns of the first."""
@@ -133,7 +134,7 @@ class Format:
         X = sparse.csr_array(parts, shape=(X.shape[0], self.features))
         if not (np.isfinite(X.data).all() and np.isfinite(y).all()):
             raise ValueError("NaN, infinity or a number too large for float32")
-        return X, whole(self._signed(y))
+        return X, labelled(self._signed(y), self.labels)
 
     def _signed(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         if not self.signs or not (y == -1).any():
@@ -158,15 +159,25 @@ class Format:
         if self.kind == "svmlight":
             from scipy import sparse
 
-            return sparse.csr_array((0, self.features), dtype=np.float32), np.empty(0, np.int64)
-        return np.empty((0, len(self.features)), np.float32), np.empty(0, np.int64)
+            return sparse.csr_array((0, self.features), dtype=np.float32), np.empty(0, self.labels)
+        return np.empty((0, len(self.features)), np.float32), np.empty(0, self.labels)
 
 
-def whole(y: NDArray[np.float64]) -> NDArray[Any]:
-    """Return labels as int64 if all are whole numbers, otherwise as float32.
+def labelled(y: NDArray[np.float64], dtype: str) -> NDArray[Any]:
+    """Return labels in the dtype that all partitions have.
 
-    >>> whole(np.array([1.0, 2.0])), whole(np.array([0.5]))
+    Raises
+    ------
+    ValueError
+        If they are to be whole numbers, and one is not.
+
+    Examples
+    --------
+    >>> labelled(np.array([1.0, 2.0]), "int64"), labelled(np.array([0.5]), "float32")
     (array([1, 2]), array([0.5], dtype=float32))
     """
-    is_whole = ((y == np.floor(y)) & (np.abs(y) < 2**53)).all()
-    return y.astype(np.int64 if is_whole else np.float32)
+    if dtype == "int64":
+        odd = y[(y != np.floor(y)) | (np.abs(y) >= 2**53)]
+        if odd.size:
+            raise ValueError(f"the label {odd[0]:g}; required: whole numbers, or labels='float32'")
+    return y.astype(dtype)

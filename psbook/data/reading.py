@@ -25,6 +25,7 @@ def read(
     header: bool | None = None,
     zero_based: bool = False,
     signs: bool = True,
+    labels: str = "float32",
     block: int = BLOCK,
     queue: bool = False,
     keep: bool = False,
@@ -53,6 +54,8 @@ def read(
         svmlight: whether features are numbered from 0, not from 1.
     signs : bool
         svmlight: labels -1 and +1 become 0 and 1.
+    labels : {"float32", "int64"}
+        dtype of y, the same in all partitions; "int64" for numbers of classes.
     block : int
         Bytes of a partition: larger files are cut, text between lines and Parquet between row groups.
         Compressed text is not cut.
@@ -64,8 +67,7 @@ def read(
     Returns
     -------
     Partitions
-        Each reads as ``(X, y)``: X float32, CSR of svmlight and dense of the others; y int64 if all its
-        numbers are whole, otherwise float32.
+        Each reads as ``(X, y)``: X float32, CSR of svmlight and dense of the others; y as `labels` says.
 
     Raises
     ------
@@ -83,10 +85,12 @@ def read(
     >>> data = read("memory://doc/*.svm", features=3)
     >>> X, y = data.parts[0].read()
     >>> X.toarray().tolist(), y.tolist()
-    ([[0.5, 0.0, 2.0], [0.0, 1.0, 0.0]], [1, 0])
+    ([[0.5, 0.0, 2.0], [0.0, 1.0, 0.0]], [1.0, 0.0])
     """
     if isinstance(block, bool) or not isinstance(block, int) or block < 1:
         raise InvalidJob(f"block={block!r}; required: bytes >= 1.")
+    if labels not in ("float32", "int64"):
+        raise InvalidJob(f"labels={labels!r}; required: 'float32' or 'int64'.")
     url, storage = os.fspath(path), storage or {}
     files = _found(url, storage)
     kind = kind or suffix_kind(files[0][0])
@@ -99,7 +103,7 @@ def read(
         raise InvalidJob(f"features={features!r} for {url}; required: names of columns, or None for all.")
     first, _ = files[0]
     delimiter = "\t" if ".tsv" in first.lower() else ","
-    form = Format(kind, target, features, header, zero_based, signs, delimiter)
+    form = Format(kind, target, features, header, zero_based, signs, delimiter, labels)
     if kind != "svmlight":
         form = headed(form, first, storage)
     parts = [part for name, size in files for part in _cut(name, size, form, block, storage)]

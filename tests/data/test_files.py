@@ -85,7 +85,7 @@ def test_what_datasets_read_is_the_same(tmp_path):
     path = tmp_path / "rows.svm"
     path.write_text("+1 1:0.5 3:2\n-1 2:1\n")
     X, y = datasets.read(path)
-    (mine, labels) = ps.read(path, features=3).parts[0].read()
+    (mine, labels) = ps.read(path, features=3, labels="int64").parts[0].read()
     assert mine.dtype == X.dtype and mine.toarray().tolist() == X.toarray().tolist()
     assert labels.dtype == y.dtype and labels.tolist() == y.tolist()
 
@@ -162,3 +162,15 @@ def test_a_real_file_reads_as_a_whole_and_in_blocks(tmp_path):
     found = whole(data)
     assert found[0] == X.toarray().tolist() and found[1] == y.tolist()
     assert X.shape == (270, 13)
+
+
+def test_labels_have_one_dtype_in_all_partitions_whatever_their_numbers():
+    url = write("1 1:1\n2 1:1\n0.5 1:1\n", "mixed.svm")
+    parts = ps.read(url, features=1, block=6).parts
+    assert len(parts) > 1 and {part.read()[1].dtype for part in parts} == {np.dtype("float32")}
+    classes = ps.read(write("1 1:1\n2 1:1\n", "classes.svm"), features=1, block=6, labels="int64").parts
+    assert {part.read()[1].dtype for part in classes} == {np.dtype("int64")}
+    with pytest.raises(DataError, match=r"the label 0\.5; required: whole numbers, or labels='float32'"):
+        ps.read(url, features=1, labels="int64").parts[0].read()
+    with pytest.raises(InvalidJob, match="labels='int32'"):
+        ps.read(url, features=1, labels="int32")
