@@ -252,7 +252,7 @@ def watch(
 
     if name is None:
         listed = jobs(address)
-        running = listed.loc[listed["state"].isin(["starting", "running"]), "name"].tolist()
+        running = sorted(listed.loc[listed["state"].isin(["starting", "running"]), "name"])
         if len(running) != 1:
             there = f"{len(running)} jobs run there: {', '.join(running)}" if running else "no job runs there"
             raise InvalidJob(f"{there}; required: psbook watch {address} NAME, the name of one.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from distributed import Client
+from distributed import Client, wait
 
 from psbook.data import Portion
 from psbook.plan import Plan
@@ -20,6 +20,8 @@ def likings(plan: Plan, client: Client) -> dict[str, Counter[str]]:
     }
     if not futures:
         return {}
+    with client.as_current():
+        wait([future for some in futures.values() for future in some])  # until then they are nowhere
     places: Mapping[object, Sequence[str]] = client.who_has([f for some in futures.values() for f in some])
     return {
         program: Counter(place for future in some for place in places.get(future.key, ()))

@@ -284,6 +284,9 @@ class Client:
         over[reply.id.shard] = max(over.get(reply.id.shard, 0), reply.round)
         if not self.clock or not self.model.waits:  # type: ignore[attr-defined]  # it is one of rounds
             return []
+        workers = len(self.layout.clocked)
+        if self.model.needed(workers) >= workers:  # type: ignore[attr-defined]
+            return []  # a round that needs everybody's gradient gets it, and leaves nobody behind
         for shard in self._segments:
             holds = type(pending.parts.get(shard)) is tuple and self._asked_to_end.get(shard) != self.clock
             if holds or over.get(shard, 0) < reply.round:

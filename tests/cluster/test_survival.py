@@ -71,6 +71,7 @@ def test_a_process_that_is_retired_hands_over_what_it_holds_even_without_replica
         assert "server-0" in told(run, "lost")
 
 
+@pytest.mark.slow
 def test_processes_that_are_added_take_part_and_others_may_be_taken_away():
     with cluster(3) as (local, client):
         safety = ps.Safety(atomic=True, lease=1.5, resend=0.3)

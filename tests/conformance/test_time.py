@@ -1,5 +1,7 @@
 """A worker's time: five kinds, each measured, that add up to the run (H3)."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -8,23 +10,28 @@ from psbook.trace.schema import SPANS
 from tests.conformance.scenarios import MODELS, dawdle, label
 
 
-async def busy(worker):
+async def busy(worker, meets=True):
     for step in range(4 + 2 * worker.rank):
         w = await worker.pull("w")
         await worker.compute(np.sum, w)
         worker.push("w", np.ones(600))
         await worker.clock()
         if step == 1:
-            await worker.barrier()
+            if meets:
+                await worker.barrier()
             await dawdle(worker)
-            await ps.broadcast(worker, 1)
+            if meets:
+                await ps.broadcast(worker, 1)
             await worker.flush()
             await worker.call("w", len)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=label)
 def test_the_five_kinds_cover_the_run_without_gap_or_overlap(cluster, model):
-    run = ps.Job(busy, tables={"w": ps.Table(600)}).run(cluster(workers=3, servers=2), model)
+    # Where less than all gradients end a round, one may wait for more while the others wait for its worker.
+    meets = not (model.collects and model.waits and model.needed(3) < 3)
+    program = functools.partial(busy, meets=meets)
+    run = ps.Job(program, tables={"w": ps.Table(600)}).run(cluster(workers=3, servers=2), model)
     spans = run.trace.of(*SPANS)
     assert sorted(set(spans["node"])) == run.meta["workers"]
     for _, of_worker in spans.groupby("node"):

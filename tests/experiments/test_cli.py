@@ -29,6 +29,7 @@ def test_compare_prints_a_table_and_says_where_the_files_are(tmp_path):
 
 
 @pytest.mark.dask
+@pytest.mark.slow
 def test_compare_on_real_processes(tmp_path):
     done = psbook("compare", *SHORT, "--models", "ssp:1", "--backend", "dask", folder=tmp_path)
     assert done.returncode == 0, done.stderr

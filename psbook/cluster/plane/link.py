@@ -56,6 +56,12 @@ class Link:
         if self._opening is None:
             self._opening = asyncio.create_task(self._connect())
 
+    async def open(self) -> None:
+        """Find the way, before there is anything to send."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+        await asyncio.wait([self._opening])
+
     def flush(self) -> None:
         """Send what is queued, if the way is known."""
         if self.stream is not None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -297,11 +297,19 @@ class ProgramPlane:
         if address == self._process.address or self._closed:
             self._process.send(self.node, destination, message)
             return
+        self._out.put(self._link(address), checked((self.node, destination, *encode(message))))
+
+    async def connect(self, nodes: Iterable[str]) -> None:
+        """Connect to the processes of some nodes, so that this takes no time of the run."""
+        addresses = {self._process.routes[node] for node in nodes} - {self._process.address}
+        await asyncio.gather(*(self._link(address).open() for address in sorted(addresses)))
+
+    def _link(self, address: str) -> Link:
         link = self._out.links.get(address)
         if link is None:
             link = Link(partial(self._open_way, address), partial(self._lost, address))
             self._out.links[address] = link
-        self._out.put(link, checked((self.node, destination, *encode(message))))
+        return link
 
     async def _open_way(self, address: str, link: Link) -> Stream:
         process = self._process

@@ -94,6 +94,8 @@ class ProgramNode:
     async def run(self) -> None:
         """Drive the program to its end."""
         self._process.worker.loop.add_callback(self._process.join, self.name, self)
+        if not self.incarnation:  # one that starts again has no time for servers that may be gone
+            await self._plane.connect(self._process.spec.layout.servers)
         self._loop.call_soon(self.host.start)
         try:
             await self._ended
