@@ -6,6 +6,8 @@ unpublished; only the reading of single rows is psbook's (`psbook.cluster.kept.r
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,15 +180,17 @@ def withdraw(client: Client, name: str) -> bool:
     return True
 
 
+FORGET_SECONDS = 5.0
+"""How long a worker that has just died may keep others from being told."""
+
+
 def _read_no_more(client: Client, plugin: str) -> None:
     """Take the reading handler off the workers; one that has just died has none any more."""
-    try:
-        client.unregister_worker_plugin(plugin)
-    except OSError:
-        # The scheduler will not give it to new workers, but may have told some of the others only.
-        client.run(_remove, plugin, on_error="ignore")
+    client.run_on_scheduler(_forget, plugin)
 
 
-async def _remove(plugin: str, dask_worker: Any) -> None:
-    if plugin in dask_worker.plugins:
-        await dask_worker.plugin_remove(name=plugin)
+async def _forget(plugin: str, dask_scheduler: Any) -> None:
+    dask_scheduler.worker_plugins.pop(plugin, None)
+    remove = {"op": "plugin-remove", "name": plugin}
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(dask_scheduler.broadcast(msg=remove, on_error="ignore"), FORGET_SECONDS)
