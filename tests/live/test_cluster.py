@@ -71,7 +71,7 @@ def test_a_handle_tells_who_waits_for_whom_and_why(client):
     for status in looks(handle):
         assert status.job == "live" and status.model == "SSP(1)" and status.backend == "dask"
         assert status.gap <= 2, "clocks of one moment"
-        assert status.iterations >= earlier - 4, "one shard may hear of each worker's clock before another"
+        assert status.iterations >= earlier
         earlier = status.iterations
         running += status.state == "running" and status.iterations_per_s > 0
         for name, why in status.waits.items():

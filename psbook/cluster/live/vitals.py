@@ -65,7 +65,7 @@ class Vitals:
         self._subject = spec.subject or Subject(spec.run, "", "dask", "s", None)
         self._nodes: dict[str, dict[str, Any]] = {}
         self._clocks: dict[str, int] = {}
-        """Clocks of the workers, as the server that was heard last has counted them."""
+        """Clocks of the workers, as one server has counted them: the one that was ahead when last heard."""
         self._losses = Losses()
         self._meter = Meter(PULSE_SECONDS)
 
@@ -75,8 +75,14 @@ class Vitals:
         here = routes.get(pulse.process)
         for name, told in pulse.vitals.items():
             if routes.get(name) == here:
-                self._clocks = told.pop("clocks", None) or self._clocks
+                self._count(told.pop("clocks", None) or {})
                 self._nodes[name] = told
+
+    def _count(self, clocks: dict[str, int]) -> None:
+        """Take a server's clocks over, unless it has heard of less than the one that told before."""
+        is_behind = clocks.keys() == self._clocks.keys() and sum(clocks.values()) < sum(self._clocks.values())
+        if clocks and not is_behind:
+            self._clocks = clocks
 
     def learn(self, losses: Iterable[tuple[float, int, float]]) -> None:
         """Take in evaluations, which are made at the client: seconds, worker iterations, loss."""

@@ -41,7 +41,6 @@ class CommStream:
         self._queue: deque[Item] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._listener = asyncio.create_task(self._listen())
-        self.sent_bytes = 0
 
     def put(self, item: Item) -> None:
         """Queue a message."""
@@ -60,8 +59,7 @@ class CommStream:
                     for source, destination, header, frames in self._queue
                 ]
                 self._queue.clear()
-                sent = await self._comm.write(batch, serializers=SERIALIZERS, on_error="raise")
-                self.sent_bytes += sent or 0  # within a process nothing is counted
+                await self._comm.write(batch, serializers=SERIALIZERS, on_error="raise")
         except Exception as error:  # noqa: BLE001  # a task that raises would end unheard; this names it
             self._queue.clear()
             self._gone(error)

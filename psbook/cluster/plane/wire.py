@@ -69,8 +69,6 @@ class Wire(asyncio.BufferedProtocol):
         self._empty.set()
         self.sent_bytes = 0
         """Bytes given to the socket so far."""
-        self.received_bytes = 0
-        """Bytes that came so far."""
 
     def admit(self, peer: str, home: str, deliver: Deliver) -> None:
         """Let the other side in: what it sends from now on goes to `deliver`."""
@@ -90,7 +88,6 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Deliver what is whole."""
-        self.received_bytes += nbytes
         try:
             for item in self._unpacker.took(nbytes):
                 self._deliver(self, item)
